@@ -22,9 +22,9 @@ HEIGHT: Final = 360
 CELLS_WIDE: Final = WIDTH // 2
 CELLS_HIGH: Final = 184  # 180 seen; the rest fills the last row of macroblocks and is cropped
 
-PROFILE: Final = 66
-CONSTRAINTS: Final = 0xC0  # constraint_set0 and set1 make Baseline "Constrained": A.2.1.1
-LEVEL: Final = 30  # the first level to carry 920 macroblocks in a picture with room to spare: table A-1
+_PROFILE: Final = 66
+_CONSTRAINTS: Final = 0xC0  # constraint_set0 and set1 make Baseline "Constrained": A.2.1.1
+_LEVEL: Final = 30  # 920 macroblocks ten times a second, with room to spare: table A-1
 
 _SIDE: Final = 8
 _COLUMNS: Final = CELLS_WIDE // _SIDE
@@ -54,28 +54,23 @@ def nal(header: int, payload: bytes) -> bytes:
 
 
 def sequence_parameters() -> bytes:
-    """The sequence parameter set: size, colours and the promise that no picture is reordered."""
-    bits = "".join([
-        ue(0) + ue(0),  # id; frame_num has 4 bits
-        ue(2),  # pic_order_cnt_type: shown in the order of decoding, nothing to say per picture
-        ue(1) + "0",  # one reference picture, no gaps in frame_num
-        ue(_COLUMNS - 1) + ue(CELLS_HIGH // _SIDE - 1),
-        "11",  # frames only; direct_8x8_inference
-        "1" + ue(0) * 3 + ue(CELLS_HIGH - HEIGHT // 2),  # cropping, counted in chroma rows
-        "1" + _usability(),
-    ])  # fmt: skip
-    return nal(0x67, bytes([PROFILE, CONSTRAINTS, LEVEL]) + _closed(bits))
+    """The sequence parameter set, 7.3.2.1.1: size, colours, and that no picture is reordered."""
+    order = ue(0) * 2 + ue(2) + ue(1) + "0"  # shown as decoded: no picture has to say when; one reference
+    size = ue(_COLUMNS - 1) + ue(CELLS_HIGH // _SIDE - 1) + "11"
+    seen = "1" + ue(0) * 3 + ue(CELLS_HIGH - HEIGHT // 2)  # the cropping is counted in rows of chroma
+    bits = order + size + seen + "1" + _usability()
+    return nal(0x67, bytes([_PROFILE, _CONSTRAINTS, _LEVEL]) + _closed(bits))
 
 
 def _usability() -> str:
     """Without it players guess the colour matrix, and some hold pictures back to sort them: E.1.1."""
-    colours = "1" + "101" + "0" + "1" + "00000001" * 3  # unspecified format, limited range, BT.709 throughout
-    order = "1" + "1" + ue(0) * 4 + ue(0) + ue(1)  # bitstream_restriction: no reordering, one picture kept
-    return "00" + colours + "00000" + order
+    colours = "110101" + "00000001" * 3  # limited range, and BT.709 in primaries, transfer and matrix
+    restriction = "11" + ue(0) * 4 + ue(0) + ue(1)  # none reordered, one kept
+    return "00" + colours + "00000" + restriction
 
 
 def picture_parameters() -> bytes:
-    """The picture parameter set: CAVLC, and slices that may switch the deblocking filter off."""
+    """The picture parameter set, 7.3.2.2: CAVLC, and slices may switch the deblocking filter off."""
     bits = ue(0) * 2 + "00" + ue(0) * 3 + "000" + ue(0) * 3 + "100"
     return nal(0x68, _closed(bits))
 
@@ -117,7 +112,8 @@ class Encoder:
     def key(self, cells: bytes) -> bytes:
         """A picture that can be decoded without any other."""
         self._count = 0
-        # Neighbouring key pictures must differ in idr_pic_id: 7.4.3.
+        # 7.3.3, ending with "no deblocking": it would blur the edges that the drawing wants sharp.
+        # Two key pictures in a row must differ in idr_pic_id, the one that counts here: 7.4.3.
         header = ue(0) + ue(7) + ue(0) + "0000" + ue(self._keys % 2) + "00" + ue(0) + ue(1)
         self._keys += 1
         return self._coded(0x65, header=header, cells=cells, last=b"")
@@ -125,7 +121,7 @@ class Encoder:
     def next(self, cells: bytes) -> bytes:
         """A picture coded as the difference from the one before it."""
         self._count += 1
-        header = ue(0) + ue(5) + ue(0) + f"{self._count % 16:04b}" + "0" + "0" + "0" + ue(0) + ue(1)
+        header = ue(0) + ue(5) + ue(0) + f"{self._count % 16:04b}" + "000" + ue(0) + ue(1)
         return self._coded(0x41, header=header, cells=cells, last=self._last)
 
     def _coded(self, kind: int, *, header: str, cells: bytes, last: bytes) -> bytes:
@@ -144,7 +140,7 @@ class Encoder:
 
 
 class _Slice:
-    """One picture on its way into bits: 7.3.4."""
+    """One picture on its way into bits: 7.3.4. Without a last picture it is a key picture."""
 
     def __init__(self, cells: bytes, *, last: bytes, header: str, samples: Callable[[bytes], bytes]) -> None:
         self._cells = cells
@@ -156,6 +152,7 @@ class _Slice:
         self._above = bytearray(_COLUMNS)  # 1 where the macroblock overhead is I_PCM
 
     def coded(self) -> bytes:
+        """The header, the macroblocks and the stop bit."""
         for band in range(0, len(self._cells), _BAND):
             if self._last[band : band + _BAND] == self._cells[band : band + _BAND]:
                 self._skipped += _COLUMNS

@@ -171,24 +171,24 @@ def _write(canvas: bytearray, text: str, *, top: int, doublings: int, paper: int
 
 
 @lru_cache
-def _glyph(letter: str, doublings: int) -> list[str]:
+def _glyph(letter: str, doublings: int) -> tuple[str, ...]:
     names, *rows = next(glyphs for glyphs in _GLYPHS if letter in glyphs[0])
     at = names.index(letter) * 6
-    picture = [row[at : at + 6] for row in rows]
+    picture = tuple(row[at : at + 6] for row in rows)
     for _ in range(doublings):
         picture = _doubled(picture)
     return picture
 
 
-def _doubled(picture: list[str]) -> list[str]:
+def _doubled(picture: tuple[str, ...]) -> tuple[str, ...]:
     """The same picture at twice the size with its stairs smoothed: the EPX rule of Eric Johnston."""
     blank = " " * len(picture[0])
-    rows = []
+    rows: list[str] = []
     for above, row, below in zip([blank, *picture], picture, [*picture[1:], blank], strict=False):
         around = list(zip(above, " " + row, row, row[1:] + " ", below, strict=False))
         rows.append("".join(_half(up, left, dot, right, down) for up, left, dot, right, down in around))
         rows.append("".join(_half(down, left, dot, right, up) for up, left, dot, right, down in around))
-    return rows
+    return tuple(rows)
 
 
 def _half(near: str, left: str, dot: str, right: str, far: str) -> str:
@@ -199,12 +199,12 @@ def _half(near: str, left: str, dot: str, right: str, far: str) -> str:
 
 
 @lru_cache
-def _colours() -> list[tuple[int, int, int]]:
+def _colours() -> tuple[tuple[int, int, int], ...]:
     """The palette in the order of its indices."""
     colours = [_INK_COLOUR, _PANEL_COLOUR]
     for hue in _HUES:
         colours += [hue, _mixed(hue, _PANEL_COLOUR, 0.5), _mixed(hue, _INK_COLOUR, 0.45)]
-    return [_bt709(colour) for colour in colours]
+    return tuple(_bt709(colour) for colour in colours)
 
 
 def _mixed(colour: int, other: int, share: float) -> int:
