@@ -1,0 +1,1 @@
+"""Does: the only awaits on the network, the disk and the clock."""

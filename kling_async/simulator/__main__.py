@@ -78,7 +78,7 @@ def _announcement(simulator: Simulator) -> str:
         f"  secret key  {simulator.secret_key}",
         f"  API key     {simulator.api_key}",
         "Source videos that stand ready:",
-        *(f"  {id}" for id in simulator.sources),
+        *(f"  {source}" for source in simulator.sources),
         "To use it:",
         f"export KLING_BASE_URL={simulator.url} KLING_API_KEY={simulator.api_key}",
     ]

@@ -107,8 +107,8 @@ def body_of(call: Call) -> dict[str, JSON]:
     """The JSON object that a POST carries."""
     if len(call.body) > MAX_BODY_BYTES:
         raise Refused(BAD_REQUEST, f"request body is larger than {MAX_BODY_BYTES} bytes")
-    kind = call.headers.get("content-type", "application/json").partition(";")[0].strip().lower()
-    if kind != "application/json":
+    kind = call.headers.get("content-type", "").partition(";")[0].strip().lower()
+    if kind not in {"", "application/json"}:
         raise Refused(BAD_REQUEST, "Content-Type must be application/json")
     try:
         value = parse(call.body.decode("utf-8"))

@@ -303,8 +303,7 @@ class Engine:
             raise Refused(SLOTS_FULL, "parallel task over resource pack limit")
 
     def _open(self, order: Order, source: Video | None, now: float) -> Task:
-        alone = (Decimal(order.seconds or 0),)
-        segments = alone if source is None else sources.extended(source, self._rng)
+        segments = sources.segments(order, source, self._rng)
         task = Task(
             id=self._new_id(),
             number=len(self._ledger.tasks),

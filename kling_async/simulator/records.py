@@ -49,7 +49,7 @@ def _info(task: Task, url_of: Callable[[Video], str]) -> dict[str, JSON]:
 
 def video_record(video: Video, url_of: Callable[[Video], str]) -> dict[str, JSON]:
     """A video with its place and its seconds as a decimal string."""
-    return {"id": video.id, "url": url_of(video), "duration": str(video.duration)}
+    return {"id": video.id, "url": url_of(video), "duration": f"{video.duration:f}"}
 
 
 def pack_record(ledger: Ledger, *, slots: int | None, opened_at: float, ends_at: float, now: float) -> dict[str, JSON]:

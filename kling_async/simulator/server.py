@@ -100,6 +100,11 @@ class Simulator:
         await self.stop()
 
     @property
+    def running(self) -> bool:
+        """Whether it listens now."""
+        return self._runner is not None
+
+    @property
     def port(self) -> int:
         """Where it listens; 0 as long as no port was asked for and none has been found."""
         return self._port

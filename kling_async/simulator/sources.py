@@ -45,11 +45,13 @@ def source_to_extend(video_id: str, ledger: Ledger, now: float) -> Video:
     return video
 
 
-def extended(source: Video, rng: Random) -> tuple[Decimal, ...]:
-    """The segments behind an extension: 4 to 5 s more, never past 180 s in all."""
+def segments(order: Order, source: Video | None, rng: Random) -> tuple[Decimal, ...]:
+    """The parts of the film to be: behind a source 4 to 5 s more, never past 180 s in all."""
+    if source is None:
+        return (Decimal(f"{order.seconds}.0"),)
     most = min(Decimal(EXTENSION_MAX_SECONDS), TOTAL_MAX_SECONDS - source.duration)
     tenths = rng.randint(EXTENSION_MIN_SECONDS * 10, int(most * 10))
-    return (*source.segments, Decimal(tenths) / 10)
+    return (*source.segments, Decimal(tenths).scaleb(-1))
 
 
 def check_shown(order: Order, ledger: Ledger, base_url: str) -> None:

@@ -1,0 +1,132 @@
+"""Checks of what users give us: one clear error that names the field, the kind of value, and what is allowed."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Collection
+from typing import Any
+from urllib.parse import urlsplit
+
+import attrs
+
+from kling_async.errors import ConfigurationError, KlingError, RequestError
+
+Check = Callable[[object, "attrs.Attribute[Any]", Any], None]
+"""What attrs calls with (instance, field, value). `Any` since a check stands before the type is known."""
+
+optional = attrs.validators.optional
+
+
+def refusal(field: str, value: object, allowed: str, *, error: type[KlingError] = RequestError) -> KlingError:
+    """The error that says what was given for a field and what is allowed there.
+
+    Only numbers and short texts are shown: a longer one may be a prompt, an unexpected object may hold a secret.
+    """
+    kind = type(value).__name__
+    shown = repr(value) if isinstance(value, bool | int | float | str) else ""
+    given = f"{shown} ({kind})" if 0 < len(shown) <= 60 else kind
+    return error(f"{field}: {given} is not allowed; it must be {allowed}")
+
+
+def text(allowed: str, *, most: int | None = None) -> Check:
+    """Passes any text of at most `most` characters (`None`: of any length)."""
+
+    def check(_: object, field: attrs.Attribute[Any], value: object) -> None:
+        if not isinstance(value, str):
+            raise refusal(field.name, value, allowed)
+        if most is not None and len(value) > most:
+            raise RequestError(f"{field.name}: {len(value):,} characters are too many; at most {most:,} are allowed")
+        if any("\ud800" <= letter <= "\udfff" for letter in value):
+            # json would write it and the vendor would refuse it, or worse, read something else.
+            raise RequestError(f"{field.name}: holds half of a surrogate pair, which is no character")
+
+    return check
+
+
+def identifier(field: str, value: object, allowed: str) -> str:
+    """The id itself, if it can stand in a URL: no text around it, nothing that a path would read as a step."""
+    if not isinstance(value, str):
+        raise refusal(field, value, allowed)
+    if not value or value in {".", ".."} or value != value.strip() or not value.isprintable():
+        raise refusal(field, value, f"{allowed}, without blanks around it")
+    return value
+
+
+def id_text(allowed: str) -> Check:
+    """`identifier` as a check of a field."""
+
+    def check(_: object, field: attrs.Attribute[Any], value: object) -> None:
+        identifier(field.name, value, allowed)
+
+    return check
+
+
+def one_of(choices: Collection[str]) -> Check:
+    """Passes one of the words listed."""
+    allowed = "one of " + ", ".join(choices)
+
+    def check(_: object, field: attrs.Attribute[Any], value: object) -> None:
+        if not isinstance(value, str) or value not in choices:
+            raise refusal(field.name, value, allowed)
+
+    return check
+
+
+def flag(_: object, field: attrs.Attribute[Any], value: object) -> None:
+    """Passes true and false alone."""
+    if not isinstance(value, bool):
+        raise refusal(field.name, value, "True or False")
+
+
+def web_address(_: object, field: attrs.Attribute[Any], value: object) -> None:
+    """Passes an absolute http or https URL."""
+    allowed = "an absolute http or https URL"
+    if not isinstance(value, str) or not value.isprintable() or " " in value:
+        raise refusal(field.name, value, allowed)
+    try:
+        parts = urlsplit(value)
+        usable = parts.scheme in {"http", "https"} and bool(parts.hostname) and parts.port != 0
+    except ValueError:
+        usable = False
+    if not usable:
+        raise refusal(field.name, value, allowed)
+
+
+def whole(
+    field: str, value: object, *, least: int, most: int | None = None, error: type[KlingError] = RequestError
+) -> int:
+    """The number itself, if it is a whole one within the bounds."""
+    bounds = f"a whole number of at least {least}" if most is None else f"a whole number from {least} to {most}"
+    if isinstance(value, bool) or not isinstance(value, int):
+        raise refusal(field, value, bounds, error=error)
+    if value < least or (most is not None and value > most):
+        raise refusal(field, value, bounds, error=error)
+    return value
+
+
+def seconds(field: str, value: object, *, zero: bool = False, error: type[KlingError] = RequestError) -> float:
+    """The number of seconds itself, if it is finite and positive (`zero=True`: or nought)."""
+    allowed = f"a finite number of seconds, {'not negative' if zero else 'more than 0'}"
+    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+        raise refusal(field, value, allowed, error=error)
+    if value < 0 or (value == 0 and not zero):
+        raise refusal(field, value, allowed, error=error)
+    return float(value)
+
+
+def policy_seconds(*, zero: bool = False) -> Check:
+    """`seconds` as a check of a policy's field."""
+
+    def check(_: object, field: attrs.Attribute[Any], value: object) -> None:
+        seconds(field.name, value, zero=zero, error=ConfigurationError)
+
+    return check
+
+
+def policy_whole(*, least: int, most: int | None = None) -> Check:
+    """`whole` as a check of a policy's field."""
+
+    def check(_: object, field: attrs.Attribute[Any], value: object) -> None:
+        whole(field.name, value, least=least, most=most, error=ConfigurationError)
+
+    return check

@@ -1,0 +1,181 @@
+"""The client: puts the parts together, and owns only what it built."""
+
+from __future__ import annotations
+
+import os
+import random
+import time
+import uuid
+from collections.abc import Callable
+from pathlib import Path
+from types import TracebackType
+from typing import TYPE_CHECKING, Self
+from urllib.parse import urlsplit
+
+from kling_async import spec
+from kling_async.credentials import AccessKey, ApiKey, Credentials, Signer, credentials_from
+from kling_async.errors import ConfigurationError
+from kling_async.models import Task, Video
+from kling_async.policies import PollPolicy, PoolLimits, RetryPolicy
+from kling_async.resources import Account, OmniVideo, VideoExtend
+from kling_async.runtime.download import Downloader
+from kling_async.runtime.pool import SessionPool
+from kling_async.runtime.transport import Transport
+
+if TYPE_CHECKING:
+    from kling_async.simulator import Simulator
+
+
+def _new_id() -> str:
+    return f"kling-async-{uuid.uuid4().hex}"
+
+
+class KlingClient:
+    """The Kling API for one account, in one process.
+
+    Nothing is done at construction: build it outside of a loop, use it in two `asyncio.run`s, one after the other.
+    Leave it by `async with`, or await `close()`.
+
+    Args:
+        credentials: `ApiKey(...)` or `AccessKey(...)`; `None` reads `KLING_API_KEY`, or `KLING_ACCESS_KEY` and
+            `KLING_SECRET_KEY`, from the environment.
+        base_url: the API's address; `None` reads `KLING_BASE_URL`, and takes the vendor's default host
+            (`https://api-singapore.klingai.com`) if that is not set.
+        retry: how reads are repeated.
+        polling: how awaited tasks are looked after.
+        pool: how many requests may be under way at once.
+        wall: Unix seconds, for tokens alone.
+        draw: random numbers from 0 to 1, for pauses between attempts.
+        new_id: makes the external id of a create that was given none.
+
+    Attributes:
+        video_extend: extensions of videos.
+        omni_video: the Omni-Video alternative.
+        account: what the account has bought.
+
+    Raises:
+        ConfigurationError: no credentials, or a base URL that is none.
+    """
+
+    def __init__(
+        self,
+        credentials: Credentials | None = None,
+        *,
+        base_url: str | None = None,
+        retry: RetryPolicy = RetryPolicy(),
+        polling: PollPolicy = PollPolicy(),
+        pool: PoolLimits = PoolLimits(),
+        wall: Callable[[], float] = time.time,
+        draw: Callable[[], float] = random.random,
+        new_id: Callable[[], str] = _new_id,
+    ) -> None:
+        if credentials is None:
+            credentials = credentials_from(os.environ)
+        if not isinstance(credentials, ApiKey | AccessKey):
+            raise ConfigurationError(f"credentials: {type(credentials).__name__} is neither ApiKey nor AccessKey")
+        url = _checked(base_url or os.environ.get("KLING_BASE_URL", "").strip() or spec.BASE_URL)
+        self._pool = SessionPool(pool)
+        self._transport = Transport(url, self._pool, Signer(credentials), retry, wall, draw)
+        self._downloader = Downloader(self._pool, _origin(url))
+        self._simulator: Simulator | None = None
+        self._started_simulator = False
+        self.video_extend = VideoExtend(self._transport, spec.VIDEO_EXTEND_PATH, polling=polling, new_id=new_id)
+        self.omni_video = OmniVideo(self._transport, spec.OMNI_VIDEO_PATH, polling=polling, new_id=new_id)
+        self.account = Account(self._transport)
+
+    @classmethod
+    def simulated(
+        cls,
+        simulator: Simulator | None = None,
+        *,
+        retry: RetryPolicy = RetryPolicy(),
+        polling: PollPolicy = PollPolicy(interval=0.25),
+        pool: PoolLimits = PoolLimits(),
+    ) -> Self:
+        """A client of the embedded simulator, on loopback: no account, no money, no network.
+
+        Use it by `async with`, which starts the simulator and stops it again (one that runs already is left so).
+
+        Args:
+            simulator: one of yours, with its own options; `None` makes one whose tasks take two seconds.
+            retry: as for any client.
+            polling: default: every quarter of a second.
+            pool: as for any client.
+        """
+        from kling_async.simulator import Simulator  # noqa: PLC0415 - the tower is climbed only when asked for
+
+        simulator = simulator or Simulator()
+        client = cls(ApiKey(simulator.api_key), base_url="http://127.0.0.1", retry=retry, polling=polling, pool=pool)
+        client._simulator = simulator
+        return client
+
+    @property
+    def simulator(self) -> Simulator:
+        """The simulator behind a `simulated` client.
+
+        Raises:
+            ConfigurationError: this client talks to a real host.
+        """
+        if self._simulator is None:
+            raise ConfigurationError("this client has no simulator; KlingClient.simulated() has")
+        return self._simulator
+
+    async def download(self, video: Video | Task, path: str | os.PathLike[str]) -> Path:
+        """The path, where the whole film is now; a file that stood there is replaced.
+
+        The film is written to `<path>.part` and renamed when it is whole. No credentials are sent to its host.
+
+        Args:
+            video: a video, or a succeeded task for its first one.
+            path: the file to write; its folder must exist.
+
+        Raises:
+            RequestError: the video has no https URL, or the path is a folder.
+            NoVideo: the task has no video (yet).
+            DownloadError: the file could not be fetched or written; nothing is left behind.
+        """
+        return await self._downloader.fetch(video, path)
+
+    async def __aenter__(self) -> Self:
+        if self._simulator is not None:
+            self._started_simulator = not self._simulator.running
+            if self._started_simulator:
+                await self._simulator.start()
+            self._transport.base_url = self._downloader.home = self._simulator.url
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self.close()
+
+    async def close(self) -> None:
+        """Stops polling and closes all connections. A second call does nothing; the client can be used again."""
+        await self.video_extend.close()
+        await self.omni_video.close()
+        await self._pool.close()
+        if self._simulator is not None and self._started_simulator:
+            self._started_simulator = False
+            await self._simulator.stop()
+
+    def __repr__(self) -> str:
+        return f"<KlingClient {self._transport.host}, {self.video_extend!r}, {self.omni_video!r}, {self._pool!r}>"
+
+
+def _checked(url: str) -> str:
+    try:
+        parts = urlsplit(url)
+        usable = parts.scheme in {"http", "https"} and bool(parts.hostname) and parts.port != 0
+        usable = usable and not (parts.query or parts.fragment or parts.username or parts.password)
+    except (ValueError, TypeError, AttributeError):
+        usable = False
+    if not usable or not url.isprintable() or " " in url:
+        raise ConfigurationError(
+            f"base_url: must be an http or https URL without user, query and fragment, such as {spec.BASE_URL}"
+        )
+    return url.rstrip("/")
+
+
+def _origin(url: str) -> str:
+    parts = urlsplit(url)
+    return f"{parts.scheme}://{parts.netloc}"

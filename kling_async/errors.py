@@ -1,0 +1,367 @@
+"""What can go wrong, told so that a caller can act on it.
+
+One root, `KlingError`. Every error says what failed, whether a paid task may exist (`created`), the ids that are
+known, and what to do next; none shows a secret. A class exists only where a caller would act differently.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, ClassVar, Literal
+
+from kling_async.spec import VENDOR_CODES
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from kling_async.models import Task
+
+Created = Literal["no", "unknown", "yes"]
+"""Whether a task exists that this call made or was about: `"unknown"` means that one may, and may cost money."""
+
+
+class KlingError(Exception):
+    """The root of all errors of this package.
+
+    Attributes:
+        created: whether a (paid) task exists: `"no"`, `"unknown"` or `"yes"`. Reads create nothing: `"no"`.
+        task_id: the vendor's id of the task, `None` when it is not known.
+        external_task_id: the id that the create carried, `None` when there was none or it is not known.
+        request_id: the vendor's id of the failed exchange, `None` when no envelope arrived. Quote it to support.
+        host: the host that was asked, `None` when nothing was sent.
+        attempts: how many requests were sent for this call, 0 when nothing was sent.
+    """
+
+    advice: ClassVar[str] = "Read the message."
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        created: Created = "no",
+        task_id: str | None = None,
+        external_task_id: str | None = None,
+        request_id: str | None = None,
+        host: str | None = None,
+        attempts: int = 0,
+    ) -> None:
+        super().__init__(message)
+        self.message = message
+        self.created = created
+        self.task_id = task_id
+        self.external_task_id = external_task_id
+        self.request_id = request_id
+        self.host = host
+        self.attempts = attempts
+
+    def __str__(self) -> str:
+        facts = ", ".join(f"{name}: {value}" for name, value in self._facts() if value)
+        return f"{self.message} ({facts}). {self.advice}"
+
+    def _facts(self) -> Iterable[tuple[str, object]]:
+        yield "created", self.created
+        yield "task id", self.task_id
+        yield "external id", self.external_task_id
+        yield "request id", self.request_id
+        yield "host", self.host
+        yield "requests sent", self.attempts
+
+    def __reduce__(self) -> tuple[object, ...]:
+        # Errors cross process borders (pools, task queues); the default would call __init__ without its keywords.
+        return _rebuild, (type(self), self.args), self.__dict__
+
+
+def _rebuild(kind: type[KlingError], args: tuple[object, ...]) -> KlingError:
+    error = kind.__new__(kind)
+    error.args = args
+    return error
+
+
+class ConfigurationError(KlingError):
+    """The client cannot work as it was set up: credentials, URL, a policy's number, or the loop it is used from."""
+
+    advice = "Mend the settings that the message names."
+
+
+class RequestError(KlingError, ValueError):
+    """Refused before anything was sent: the message names the field, what was given and what is allowed."""
+
+    advice = "Mend the argument; nothing was sent."
+
+
+class APIError(KlingError):
+    """The vendor answered with an error code; each kind below serves some of the codes.
+
+    Attributes:
+        code: the vendor's code, the one thing to decide by (HTTP 429 also means an empty wallet).
+        http_status: the HTTP status that came with it.
+
+    Source: document-api, "Error codes".
+    """
+
+    codes: ClassVar[tuple[int, ...]] = ()
+    transient: ClassVar[bool] = False
+    kinds: ClassVar[dict[int, type[APIError]]] = {}
+
+    def __init_subclass__(cls) -> None:
+        super().__init_subclass__()
+        for code in cls.__dict__.get("codes", ()):
+            if code in cls.kinds:
+                raise TypeError(f"vendor code {code} belongs to {cls.kinds[code].__name__} already")
+            cls.kinds[code] = cls
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        code: int,
+        http_status: int,
+        created: Created = "no",
+        task_id: str | None = None,
+        external_task_id: str | None = None,
+        request_id: str | None = None,
+        host: str | None = None,
+        attempts: int = 0,
+        retry_after: float | None = None,
+    ) -> None:
+        super().__init__(
+            message,
+            created=created,
+            task_id=task_id,
+            external_task_id=external_task_id,
+            request_id=request_id,
+            host=host,
+            attempts=attempts,
+        )
+        self.code = code
+        self.http_status = http_status
+        self.retry_after = retry_after
+
+    def _facts(self) -> Iterable[tuple[str, object]]:
+        yield "code", self.code
+        yield "HTTP", self.http_status
+        yield from super()._facts()
+
+    @property
+    def worth_retrying(self) -> bool:
+        """Whether the same request may succeed later, unchanged."""
+        return self.transient
+
+    @property
+    def proves_not_created(self) -> bool:
+        """Whether this answer to a create proves that no task was made: the vendor refused it by a known code."""
+        return 1000 <= self.code <= 1304
+
+
+class AuthenticationError(APIError):
+    """The vendor does not accept the credentials."""
+
+    codes = (1000, 1001, 1002, 1003, 1004)
+    advice = (
+        "Check the key, and that it belongs to this host's region; an access key pair and an API key are "
+        "different things. Tokens refused for their time (1003, 1004) are signed anew once, by the server's clock."
+    )
+
+
+class AccountError(APIError):
+    """The account cannot pay or may not do this: no retry helps."""
+
+    codes = (1100, 1101, 1102, 1103)
+    advice = "Look at the account, its balance, its resource pack and its permissions in the vendor's console."
+
+
+class InvalidRequest(APIError):
+    """The vendor refuses the parameters."""
+
+    codes = (1200, 1201, 1202)
+    advice = "Mend the request as the vendor's message says."
+
+
+class NotFound(APIError):
+    """The vendor does not know what was asked for: a task id, or a model.
+
+    A query for one task that is answered 1201 ends here too, since its only parameter is the id.
+    """
+
+    codes = (1203,)
+    advice = "Check the id (a video's id is not its task's) and that it belongs to this account."
+
+
+class ContentRejected(APIError):
+    """The platform's or the content policy forbids the prompt or the video."""
+
+    codes = (1300, 1301)
+    advice = "Change the prompt or the video; the same one will be refused again."
+
+
+class RateLimited(APIError):
+    """Too many requests at once."""
+
+    codes = (1302,)
+    transient = True
+    advice = "Send fewer requests at a time and try again later."
+
+
+class ConcurrencyLimited(APIError):
+    """As many tasks are in flight as the account's resource pack allows; no task was made."""
+
+    codes = (1303,)
+    transient = True
+    advice = "Wait until a task of the account has ended, then create again."
+
+
+class AddressNotAllowed(APIError):
+    """This machine's IP address is not on the account's allow list."""
+
+    codes = (1304,)
+    advice = "Add the address in the vendor's console, or call from an allowed one."
+
+
+class ServerError(APIError):
+    """The vendor's own trouble: an internal error, maintenance, or a backlog."""
+
+    codes = (5000, 5001, 5002)
+    transient = True
+    advice = "Try again later; the vendor's status page may tell more."
+
+
+class UnknownCode(APIError):
+    """A code that no document lists yet."""
+
+    advice = "Read the vendor's message, and quote the request id to its support."
+
+    @property
+    def worth_retrying(self) -> bool:
+        """Codes from 5000 on are the vendor's own trouble, also those to come (assumed)."""
+        return self.code >= 5000
+
+    @property
+    def proves_not_created(self) -> bool:
+        """Nothing: what an unlisted code means for a create is not known."""
+        return False
+
+
+class TransportError(KlingError):
+    """No answer arrived: the connection could not be made, broke, or stayed silent.
+
+    Attributes:
+        sent: whether any of the request may have reached the server.
+        worth_retrying: false where trying again cannot help (a certificate that is not valid).
+    """
+
+    advice = "Check the network and the host; reads are repeated for you until their time is up."
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        sent: bool,
+        worth_retrying: bool = True,
+        host: str | None = None,
+        attempts: int = 0,
+    ) -> None:
+        super().__init__(message, host=host, attempts=attempts)
+        self.sent = sent
+        self.worth_retrying = worth_retrying
+
+
+class MalformedResponse(KlingError):
+    """An answer arrived that is not the vendor's: HTML, a fragment, a redirect, or a record without its id.
+
+    Attributes:
+        http_status: the HTTP status that came with it.
+        worth_retrying: false for answers that will not change (a redirect, an HTML 404).
+    """
+
+    advice = "Check that base_url names the vendor's API; a gateway in between may be in trouble."
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        http_status: int,
+        worth_retrying: bool = True,
+        retry_after: float | None = None,
+        request_id: str | None = None,
+        host: str | None = None,
+        attempts: int = 0,
+    ) -> None:
+        super().__init__(message, request_id=request_id, host=host, attempts=attempts)
+        self.http_status = http_status
+        self.worth_retrying = worth_retrying
+        self.retry_after = retry_after
+
+    def _facts(self) -> Iterable[tuple[str, object]]:
+        yield "HTTP", self.http_status
+        yield from super()._facts()
+
+
+class CreateUncertain(KlingError):
+    """The answer to a create was lost: the task may exist, and may cost money.
+
+    `external_task_id` names it for good: `get(external_task_id)` finds the task if it was made.
+    """
+
+    advice = "Ask `get(external_task_id)` before anything else; never create again under another id."
+
+    def __init__(self, message: str, *, external_task_id: str, host: str | None = None, attempts: int = 0) -> None:
+        super().__init__(message, created="unknown", external_task_id=external_task_id, host=host, attempts=attempts)
+
+
+class _AboutTask(KlingError):
+    """An error that carries its task."""
+
+    def __init__(self, message: str, *, task: Task) -> None:
+        super().__init__(message, created="yes", task_id=task.id, external_task_id=task.external_task_id)
+        self.task = task
+
+
+class TaskFailed(_AboutTask):
+    """The task ended as `failed`: `task.status_message` is the vendor's reason, `task` the whole record."""
+
+    advice = "Read the vendor's reason; a new create makes (and pays for) a new task."
+
+
+class NoVideo(_AboutTask):
+    """The task has no result video (yet): it has not succeeded, or the vendor sent success without one."""
+
+    advice = "Wait for the task with `wait(task)`; if it has ended, `task.raw` is what the vendor sent."
+
+
+class WaitTimeout(KlingError, TimeoutError):
+    """The time to wait was over before the task was: nothing is lost, a later `wait` goes on.
+
+    Attributes:
+        pending: the tasks (or ids) that had not ended, each as it was last seen.
+    """
+
+    advice = "Wait again with the same task or id: `wait(error.pending[0])`."
+
+    def __init__(self, message: str, *, pending: tuple[Task | str, ...]) -> None:
+        first = pending[0]
+        if isinstance(first, str):
+            super().__init__(message, created="unknown")
+        else:
+            super().__init__(message, created="yes", task_id=first.id, external_task_id=first.external_task_id)
+        self.pending = pending
+
+
+class ClientClosed(KlingError):
+    """The client was closed while somebody waited; the tasks go on at the vendor's."""
+
+    advice = "Keep the client open for as long as somebody waits; a later `wait` goes on."
+
+
+class DownloadError(KlingError):
+    """A result file could not be fetched or written: the message names the path, `task` results are unharmed."""
+
+    advice = "Call download again; results are kept by the vendor for 30 days."
+
+
+def error_for(code: int) -> type[APIError]:
+    """The class that serves a vendor code: `UnknownCode` where no document lists it."""
+    return APIError.kinds.get(code, UnknownCode)
+
+
+def meaning_of(code: int) -> str:
+    """The vendor's short meaning of a code, empty for codes that no document lists."""
+    return next((row.meaning for row in VENDOR_CODES if row.code == code), "")

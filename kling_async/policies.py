@@ -1,0 +1,74 @@
+"""How the client behaves over time, as frozen values with a unit, a default and a bound each."""
+
+from __future__ import annotations
+
+import attrs
+
+from kling_async.checks import policy_seconds, policy_whole
+
+
+@attrs.frozen(kw_only=True)
+class RetryPolicy:
+    """How reads are repeated. Creates are never repeated blindly, whatever stands here.
+
+    Attributes:
+        timeout: the whole budget of one read in seconds, attempts and pauses together; default 30.
+        attempt_timeout: what one request may take of it, in seconds; default 20.
+        first_wait: the longest pause before the second attempt, in seconds; it doubles from then on and the
+            real pause is drawn between nought and that; default 0.5.
+        max_wait: where the doubling ends, in seconds; default 8. The vendor's `Retry-After` is honoured up to
+            `max_retry_after` seconds (default 60) if the budget allows it.
+
+    Raises:
+        ConfigurationError: a number out of bounds.
+    """
+
+    timeout: float = attrs.field(default=30.0, validator=policy_seconds())
+    attempt_timeout: float = attrs.field(default=20.0, validator=policy_seconds())
+    first_wait: float = attrs.field(default=0.5, validator=policy_seconds(zero=True))
+    max_wait: float = attrs.field(default=8.0, validator=policy_seconds(zero=True))
+    max_retry_after: float = attrs.field(default=60.0, validator=policy_seconds(zero=True))
+
+
+@attrs.frozen(kw_only=True)
+class PollPolicy:
+    """How the one poller of a resource looks after all awaited tasks.
+
+    Attributes:
+        interval: seconds between two looks at a task; default 5. An extension takes one to several minutes
+            (observed); the vendor sets no limit on queries (document-api, "Concurrency").
+        singles: up to how many tasks are asked for one by one; beyond that, list pages of up to 500 are read.
+            Default 4.
+        concurrency: how many single queries for awaited tasks may be under way at once; default 10.
+        max_failure_wait: how far the pause grows while polls fail one after the other, in seconds; default 30.
+
+    Raises:
+        ConfigurationError: a number out of bounds.
+    """
+
+    interval: float = attrs.field(default=5.0, validator=policy_seconds())
+    singles: int = attrs.field(default=4, validator=policy_whole(least=0))
+    concurrency: int = attrs.field(default=10, validator=policy_whole(least=1))
+    max_failure_wait: float = attrs.field(default=30.0, validator=policy_seconds())
+
+
+@attrs.frozen(kw_only=True)
+class PoolLimits:
+    """How many requests may be on the wire at once. Creates, reads and files have shares of their own.
+
+    Attributes:
+        creates: default 20.
+        reads: queries, listings and polls together; default 20.
+        files: downloads; default 4.
+
+    Raises:
+        ConfigurationError: a number below 1.
+    """
+
+    creates: int = attrs.field(default=20, validator=policy_whole(least=1))
+    reads: int = attrs.field(default=20, validator=policy_whole(least=1))
+    files: int = attrs.field(default=4, validator=policy_whole(least=1))
+
+
+DEFAULT_WAIT_SECONDS = 1800.0
+"""How long `wait` waits unless told otherwise: ten times the usual end of an extension (observed: minutes)."""

@@ -1,0 +1,244 @@
+"""Which tasks are awaited, which fetches are cheapest now, and what an answer settles.
+
+Pure: `now` is passed in (seconds of any clock that does not jump), nothing here waits or sends. One `Watch` serves
+all waiters of a resource: a few tasks are asked for one by one, many by pages of the list, and whatever a sweep of
+the list did not show is asked for singly, so that no assumption about the list's order can lose a task.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from math import inf
+
+import attrs
+
+from kling_async import spec
+from kling_async.errors import KlingError, MalformedResponse, NotFound
+from kling_async.models import Task
+from kling_async.policies import PollPolicy
+from kling_async.rules.retry import worth_retrying
+
+_SMALLEST_PAGE = 50
+_TOGETHER = 0.5  # of an interval: what falls due within it is looked at in one go
+
+
+@attrs.frozen
+class Single:
+    """Ask for one task by its id."""
+
+    key: str
+
+
+@attrs.frozen
+class Sweep:
+    """Ask for one page of the list."""
+
+    number: int
+    size: int
+
+
+Fetch = Single | Sweep
+Settled = tuple[str, Task | KlingError]
+
+
+@attrs.define(eq=False)
+class _Awaited:
+    """One awaited task: when to look next, and how it was last seen (`None`: never)."""
+
+    due: float
+    last: Task | None
+    busy: bool = False  # being asked for, or about to be
+    failures: int = 0
+
+
+@attrs.define(eq=False)
+class _Round:
+    """One walk down the list, for the keys that were due when it began."""
+
+    unseen: set[str]
+    page: Sweep
+    last_page: int
+    in_flight: bool = False
+
+
+class Watch:
+    """The awaited tasks of one resource, by the id that each was asked for with (the vendor's or the caller's)."""
+
+    def __init__(self, policy: PollPolicy) -> None:
+        self._policy = policy
+        self._awaited: dict[str, _Awaited] = {}
+        self._round: _Round | None = None
+        self._to_ask: dict[str, None] = {}  # in order; keys that wait for a free single query
+        self._asking = 0
+        self._next_due = inf
+
+    def __repr__(self) -> str:
+        sweep = f", sweeping page {self._round.page.number}" if self._round else ""
+        return f"<Watch {len(self._awaited)} awaited, {self._asking + len(self._to_ask)} asked for singly{sweep}>"
+
+    def __len__(self) -> int:
+        return len(self._awaited)
+
+    def add(self, key: str, now: float, *, last: Task | None = None) -> None:
+        """Starts to await a task: one that was just seen is due in an interval, a bare id at once."""
+        known = self._awaited.get(key)
+        if known is None:
+            known = self._awaited[key] = _Awaited(now if last is None else now + self._policy.interval, last)
+            self._next_due = min(self._next_due, known.due)
+        known.last = _later(known.last, last)
+
+    def discard(self, key: str) -> None:
+        """Stops to await a task. An answer that is still to come for it changes nothing."""
+        self._awaited.pop(key, None)
+        self._to_ask.pop(key, None)
+        if self._round is not None:
+            self._round.unseen.discard(key)
+
+    def last(self, key: str) -> Task | None:
+        """How an awaited task was last seen."""
+        awaited = self._awaited.get(key)
+        return None if awaited is None else awaited.last
+
+    @property
+    def wake_at(self) -> float:
+        """When something falls due next, if nothing else happens; infinite when nothing will.
+
+        While a sweep is under way, its answer comes first.
+        """
+        return inf if self._round is not None else self._next_due
+
+    # --- what to fetch -----------------------------------------------------------------------------------------
+
+    def plan(self, now: float) -> list[Fetch]:
+        """The fetches to start now. Each must be answered by `absorb` or `failed` in the end."""
+        if now >= self._next_due and self._round is None:
+            self._begin(now)
+        return [*self._next_page(), *self._next_singles()]
+
+    def _begin(self, now: float) -> None:
+        horizon = now + self._policy.interval * _TOGETHER
+        due = [key for key, awaited in self._awaited.items() if not awaited.busy and awaited.due <= horizon]
+        for key in due:
+            self._awaited[key].busy = True
+        if len(due) > self._policy.singles:
+            size = min(spec.PAGE_SIZE_MAX, max(_SMALLEST_PAGE, 2 * len(due)))
+            # One page more than they fill: others' tasks stand between ours.
+            self._round = _Round(set(due), Sweep(spec.PAGE_NUM_DEFAULT, size), -(-len(due) // size) + 1)
+        else:
+            self._to_ask.update(dict.fromkeys(due))
+        self._next_due = min((a.due for a in self._awaited.values() if not a.busy), default=inf)
+
+    def _next_page(self) -> list[Fetch]:
+        if self._round is None or self._round.in_flight:
+            return []
+        if len(self._round.unseen) <= self._policy.singles:
+            self._end_round()
+            return []
+        self._round.in_flight = True
+        return [self._round.page]
+
+    def _end_round(self) -> None:
+        if self._round is not None:
+            self._to_ask.update(dict.fromkeys(self._round.unseen))
+            self._round = None
+
+    def _next_singles(self) -> list[Fetch]:
+        free = self._policy.concurrency - self._asking
+        keys = list(self._to_ask)[: max(free, 0)]
+        for key in keys:
+            del self._to_ask[key]
+        self._asking += len(keys)
+        return [Single(key) for key in keys]
+
+    # --- what came back ----------------------------------------------------------------------------------------
+
+    def absorb(self, tasks: Iterable[Task], now: float, *, fetch: Fetch | None = None) -> list[Settled]:
+        """What the tasks settle: those that ended. Tasks seen anywhere count, awaited or not.
+
+        `fetch` is the planned fetch that they answer, `None` when they came from elsewhere.
+        """
+        count, settled = 0, list[Settled]()
+        for task in tasks:
+            count += 1
+            for key in {task.id, task.external_task_id or task.id}:
+                if key in self._awaited:
+                    settled += self._saw(key, task, now)
+        if fetch is not None:
+            self._answered(fetch, now, full=isinstance(fetch, Sweep) and count >= fetch.size)
+        return settled
+
+    def _saw(self, key: str, task: Task, now: float) -> list[Settled]:
+        awaited = self._awaited[key]
+        awaited.last = _later(awaited.last, task)
+        if awaited.last is not None and awaited.last.status.ended:
+            last = awaited.last
+            self.discard(key)
+            return [(key, last)]
+        awaited.failures = 0
+        if self._round is not None and key in self._round.unseen:
+            self._round.unseen.discard(key)
+        elif key in self._to_ask:
+            del self._to_ask[key]
+        elif awaited.busy:
+            return []  # its own query is under way, and will say when to look next
+        self._rest(awaited, now + self._policy.interval)
+        return []
+
+    def _answered(self, fetch: Fetch, now: float, *, full: bool) -> None:
+        """Marks a planned fetch as over: the next page, or singles for what this one did not show."""
+        if isinstance(fetch, Single):
+            self._asking -= 1
+            if fetch.key in self._awaited:
+                self._rest(self._awaited[fetch.key], now + self._policy.interval)
+        elif self._round is not None and self._round.page == fetch:
+            self._round.in_flight = False
+            if full and fetch.number < self._round.last_page:
+                self._round.page = Sweep(fetch.number + 1, fetch.size)
+            else:
+                self._end_round()
+
+    def failed(self, fetch: Fetch, error: KlingError, now: float) -> list[Settled]:
+        """What a failed fetch settles: nothing while the trouble may pass; the deadline is the waiter's own."""
+        if isinstance(fetch, Single):
+            self._asking -= 1
+            keys = [fetch.key]
+        else:
+            keys = [] if self._round is None else list(self._round.unseen)
+            self._round = None
+        return [settled for key in keys if key in self._awaited for settled in self._troubled(key, error, now)]
+
+    def _troubled(self, key: str, error: KlingError, now: float) -> list[Settled]:
+        awaited = self._awaited[key]
+        if _ends_wait(error, seen=awaited.last is not None):
+            self.discard(key)
+            return [(key, error)]
+        awaited.failures += 1
+        growth: float = self._policy.interval * 2.0 ** min(awaited.failures - 1, 30)
+        self._rest(awaited, now + min(growth, max(self._policy.max_failure_wait, self._policy.interval)))
+        return []
+
+    def _rest(self, awaited: _Awaited, due: float) -> None:
+        awaited.busy = False
+        awaited.due = due
+        self._next_due = min(self._next_due, due)
+
+
+def _later(one: Task | None, other: Task | None) -> Task | None:
+    """The newer of two looks at a task: an ended state is never left, an older record never undoes a newer one."""
+    if one is None or other is None:
+        return other if one is None else one
+    if one.status.ended:
+        return one
+    if one.updated_at and other.updated_at and other.updated_at < one.updated_at:
+        return one
+    return other
+
+
+def _ends_wait(error: KlingError, *, seen: bool) -> bool:
+    """Whether waiting on is pointless: the vendor says no for good, or never heard of the id.
+
+    For a task that was seen, a missing record or an answer that is not the vendor's is weather.
+    """
+    if seen and isinstance(error, NotFound | MalformedResponse):
+        return False
+    return not worth_retrying(error)

@@ -1,0 +1,109 @@
+"""A result file on disk: streamed to `<name>.part`, checked for its length, then renamed."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from pathlib import Path
+from typing import IO
+from urllib.parse import urlsplit
+
+import aiohttp
+import attrs
+from yarl import URL
+
+from kling_async.errors import DownloadError, RequestError
+from kling_async.models import Task, Video
+from kling_async.runtime.pool import SessionPool
+
+_STALL_SECONDS = 30.0  # without a single byte; there is no bound on the whole: files are large, lines are slow
+_BLOCK_BYTES = 1024 * 1024
+
+
+@attrs.define
+class Downloader:
+    """Fetches result files. No credentials go to their hosts.
+
+    Attributes:
+        home: the API's own origin: besides https, files may lie there (a simulator on loopback has no TLS).
+    """
+
+    _pool: SessionPool
+    home: str
+    _under_way: set[Path] = attrs.field(factory=set, init=False)
+
+    async def fetch(self, video: Video | Task, path: str | os.PathLike[str]) -> Path:
+        """The path, where the whole film is now; a file that stood there is replaced.
+
+        Raises:
+            RequestError: the video has no URL, or not one of https; the path is a folder, or is being written.
+            NoVideo: a task that has no video (yet).
+            DownloadError: the file could not be fetched or written; nothing is left at the path or beside it.
+        """
+        url = self._vetted(video.video if isinstance(video, Task) else video)
+        target = Path(path)
+        if target.is_dir():  # noqa: ASYNC240 - one stat, no slower than the thread that would do it
+            raise RequestError(f"path: {target} is a folder; it must name a file")
+        if target in self._under_way:
+            raise RequestError(f"path: {target} is being downloaded already")
+        self._under_way.add(target)
+        try:
+            return await self._fetch(url, target)
+        finally:
+            self._under_way.discard(target)
+
+    def _vetted(self, video: Video) -> URL:
+        if video.url is None:
+            raise RequestError(f"video: {video.id} has no URL; ask for its task again")
+        parts = urlsplit(video.url)
+        if parts.scheme != "https" and f"{parts.scheme}://{parts.netloc}" != self.home:
+            raise RequestError(f"video: the URL of {video.id} is not https, and not of the API's own host")
+        return URL(video.url, encoded=True)
+
+    async def _fetch(self, url: URL, target: Path) -> Path:
+        part = target.with_name(target.name + ".part")
+        share = self._pool.share("files")
+        try:
+            async with share.gate:
+                await self._stream(share.session, url, part)
+            # The rename is the one step that makes the film appear, and it is whole by then.
+            await asyncio.to_thread(os.replace, part, target)
+        except OSError as error:  # aiohttp's connection errors and TimeoutError are OSErrors too
+            raise DownloadError(f"{target}: {_told(error)}", host=url.host) from error
+        except aiohttp.ClientError as error:
+            raise DownloadError(f"{target}: the connection broke: {type(error).__name__}", host=url.host) from error
+        finally:
+            part.unlink(missing_ok=True)
+        return target
+
+    async def _stream(self, session: aiohttp.ClientSession, url: URL, part: Path) -> None:
+        timeout = aiohttp.ClientTimeout(total=None, sock_connect=_STALL_SECONDS, sock_read=_STALL_SECONDS)
+        # A compressed body would make Content-Length say nothing about what arrives.
+        headers = {"Accept-Encoding": "identity"}
+        async with session.get(url, timeout=timeout, headers=headers, allow_redirects=False) as answer:
+            if answer.status != 200:
+                raise DownloadError(f"{part.with_suffix('')}: the file's host answered {answer.status}", host=url.host)
+            with part.open("wb") as file:
+                size = await _copy(answer, file)
+                await asyncio.to_thread(_settle, file)
+        if size == 0 or size != (answer.content_length or size):
+            raise DownloadError(f"{part.with_suffix('')}: {size} bytes arrived", host=url.host)
+
+
+async def _copy(answer: aiohttp.ClientResponse, file: IO[bytes]) -> int:
+    size = 0
+    async for block in answer.content.iter_chunked(_BLOCK_BYTES):
+        await asyncio.to_thread(file.write, block)
+        size += len(block)
+    return size
+
+
+def _settle(file: IO[bytes]) -> None:
+    file.flush()
+    os.fsync(file.fileno())
+
+
+def _told(error: OSError) -> str:
+    if isinstance(error, TimeoutError):
+        return f"the file's host was silent for {_STALL_SECONDS:.0f} s"
+    return error.strerror or type(error).__name__

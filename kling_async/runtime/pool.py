@@ -1,0 +1,158 @@
+"""The only client sessions: for creates, for reads, and one without credentials for files.
+
+Creates and reads have connections of their own, so that a thousand polls never keep a create waiting. What is
+over a share's limit queues here, first come first served, before its request's time begins to run.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import warnings
+from typing import Literal
+
+import aiohttp
+import attrs
+
+from kling_async.errors import ConfigurationError
+from kling_async.policies import PoolLimits
+from kling_async.version import VERSION
+
+_CONNECT_SECONDS = 10.0
+
+Purpose = Literal["creates", "reads", "files"]
+
+
+@attrs.define(eq=False)
+class Sent:
+    """Whether a request's head has left: without that, no server can have acted on it."""
+
+    left: bool = False
+
+
+@attrs.define(eq=False)
+class Share:
+    """One purpose's connections: `gate` lets as many requests through as there are connections."""
+
+    session: aiohttp.ClientSession
+    gate: asyncio.Semaphore
+
+
+@attrs.define(eq=False)
+class _Opened:
+    """What belongs to one event loop in one process."""
+
+    loop: asyncio.AbstractEventLoop
+    process: int
+    shares: dict[Purpose, Share]
+
+
+class SessionPool:
+    """The sessions of the running event loop, opened at first use and closed by `close`.
+
+    Used from a second loop, it opens anew there if the first has ended; two live loops at once are refused,
+    since neither could close what the other opened. A forked child opens its own.
+    """
+
+    def __init__(self, limits: PoolLimits) -> None:
+        self._limits = limits
+        self._opened: _Opened | None = None
+
+    def __repr__(self) -> str:
+        state = "closed" if self._opened is None else "open"
+        return f"<SessionPool {state}, {self._limits!r}>"
+
+    def share(self, purpose: Purpose) -> Share:
+        """The session for a purpose, and the gate to pass before using it.
+
+        Raises:
+            ConfigurationError: the pool is in use by another event loop that is still running.
+        """
+        loop = asyncio.get_running_loop()
+        opened = self._opened
+        if opened is None or opened.loop is not loop or opened.process != os.getpid():
+            self._leave_behind()
+            opened = self._opened = self._open(loop)
+        return opened.shares[purpose]
+
+    def _open(self, loop: asyncio.AbstractEventLoop) -> _Opened:
+        def share(limit: int, *, accept: str, traced: bool = False) -> Share:
+            session = aiohttp.ClientSession(
+                connector=aiohttp.TCPConnector(limit=limit),
+                cookie_jar=aiohttp.DummyCookieJar(),
+                headers={"User-Agent": f"kling_async/{VERSION}", "Accept": accept},
+                trace_configs=[_trace()] if traced else None,
+            )
+            return Share(session, asyncio.Semaphore(limit))
+
+        json = "application/json"
+        shares: dict[Purpose, Share] = {
+            "creates": share(self._limits.creates, accept=json, traced=True),
+            "reads": share(self._limits.reads, accept=json),
+            "files": share(self._limits.files, accept="*/*"),
+        }
+        return _Opened(loop, os.getpid(), shares)
+
+    def _leave_behind(self) -> None:
+        """Lets go of sessions that another loop or the parent process opened."""
+        left, self._opened = self._opened, None
+        if left is None:
+            return
+        if left.process != os.getpid():
+            _inherited.append(left)
+            return
+        if left.loop.is_running():
+            self._opened = left
+            raise ConfigurationError("this client is in use by another running event loop; give each loop its own")
+        _warn_of_leak(left)
+
+    async def close(self) -> None:
+        """Closes the sessions of this loop. A second call does nothing."""
+        opened, self._opened = self._opened, None
+        if opened is None:
+            return
+        if opened.process != os.getpid():
+            _inherited.append(opened)
+            return
+        if opened.loop is not asyncio.get_running_loop():
+            _warn_of_leak(opened)
+            return
+        for share in opened.shares.values():
+            await share.session.close()
+
+    def __del__(self) -> None:
+        if self._opened is not None and self._opened.process == os.getpid():
+            _warn_of_leak(self._opened)
+
+
+# Sessions that a forked child inherited: closing them there would end the parent's TLS connections, and letting
+# them be collected would warn of a leak that is none.
+_inherited: list[_Opened] = []
+
+
+def _warn_of_leak(opened: _Opened) -> None:
+    """One warning for all sessions, in place of one from each part of each."""
+    warnings.warn("a KlingClient was not closed: use `async with`, or await close()", ResourceWarning, stacklevel=3)
+    for share in opened.shares.values():
+        connector = share.session.connector
+        share.session.detach()
+        if connector is not None:
+            # Closing starts at the call; nobody is left to await the rest.
+            connector.close().__await__()
+
+
+def _trace() -> aiohttp.TraceConfig:
+    trace = aiohttp.TraceConfig()
+    trace.on_request_headers_sent.append(_note_sent)
+    return trace
+
+
+async def _note_sent(_: aiohttp.ClientSession, context: object, __: aiohttp.TraceRequestHeadersSentParams) -> None:
+    sent = getattr(context, "trace_request_ctx", None)
+    if isinstance(sent, Sent):
+        sent.left = True
+
+
+def timeout(total: float) -> aiohttp.ClientTimeout:
+    """The bounds of one request: `total` seconds for all of it, of which connecting may take ten."""
+    return aiohttp.ClientTimeout(total=total, sock_connect=_CONNECT_SECONDS)

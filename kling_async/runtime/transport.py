@@ -1,0 +1,181 @@
+"""One call: the Authorization header, the attempts, one budget of time, and one seam for foreign exceptions."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable
+from urllib.parse import urlsplit
+
+import aiohttp
+import attrs
+from yarl import URL
+
+from kling_async.credentials import Signer
+from kling_async.errors import AuthenticationError, KlingError, TransportError
+from kling_async.policies import RetryPolicy
+from kling_async.rules.retry import RetrySchedule
+from kling_async.rules.wire import Call, Envelope, Response, read_envelope, scrubbed, server_time
+from kling_async.runtime.pool import Purpose, Sent, SessionPool, timeout
+
+_log = logging.getLogger("kling_async")
+
+_BODY_MAX_BYTES = 8 * 1024 * 1024  # a page of 500 tasks has about half a MiB
+_LEAST_SECONDS = 0.001  # aiohttp reads a total of 0 as no limit at all
+_TOKEN_TIME_CODES = frozenset({1003, 1004})
+
+
+@attrs.define
+class Transport:
+    """Sends calls to one host.
+
+    Attributes:
+        wall: Unix seconds, for tokens; deadlines run by the event loop's own monotonic clock.
+        draw: random numbers from 0 to 1, for jitter.
+    """
+
+    base_url: str
+    _pool: SessionPool
+    _signer: Signer
+    _retry: RetryPolicy
+    _wall: Callable[[], float]
+    _draw: Callable[[], float]
+
+    @property
+    def host(self) -> str:
+        """The host that calls go to, as errors name it."""
+        return urlsplit(self.base_url).netloc
+
+    async def read(self, call: Call, *, timeout: float | None = None) -> Envelope:
+        """The answer to a read, repeated while that makes sense and time remains.
+
+        Args:
+            call: what to ask.
+            timeout: the whole budget in seconds, pauses included; `None` takes the policy's.
+
+        Raises:
+            APIError, TransportError, MalformedResponse: the last attempt's, when the budget is spent or no
+                repetition can help.
+        """
+        clock = asyncio.get_running_loop().time
+        deadline = clock() + (self._retry.timeout if timeout is None else timeout)
+        schedule: RetrySchedule | None = None
+        attempts = 0
+        while True:
+            attempts += 1
+            try:
+                return await self.read_once(call, deadline=deadline)
+            except KlingError as error:
+                error.attempts = attempts = max(attempts, error.attempts)
+                schedule = schedule or RetrySchedule(self._retry, self._draw)
+                pause = schedule.after(error)
+                if pause is None or clock() + pause >= deadline:
+                    raise
+                _log.info(
+                    "attempt %d of %s failed, the next in %.1f s: %s", attempts, call.target, pause, error.message
+                )
+            await asyncio.sleep(pause)
+
+    async def read_once(self, call: Call, *, deadline: float | None = None) -> Envelope:
+        """The answer to a read that is sent once. `deadline` by the loop's clock; `None`: the attempt's own."""
+        return await self._exchange(call, "reads", deadline)
+
+    async def create(self, call: Call) -> Envelope:
+        """The answer to a create, which is sent once.
+
+        A refusal for the token's time alone (1003, 1004) proves that nothing was made: then it is sent once more.
+
+        Raises:
+            APIError: the vendor's refusal.
+            TransportError, MalformedResponse: no answer of the vendor's; `sent` tells whether it may have acted.
+        """
+        return await self._exchange(call, "creates", None)
+
+    async def _exchange(self, call: Call, purpose: Purpose, deadline: float | None) -> Envelope:
+        header, response = await self._send(call, purpose, deadline)
+        try:
+            return self._envelope(call, response, attempts=1)
+        except AuthenticationError as error:
+            signed_anew = error.code in _TOKEN_TIME_CODES and self._signer.refused(
+                header, server_time=server_time(response.headers), now=self._wall()
+            )
+            if not signed_anew:
+                raise
+        _, response = await self._send(call, purpose, deadline)
+        return self._envelope(call, response, attempts=2)
+
+    def _envelope(self, call: Call, response: Response, *, attempts: int) -> Envelope:
+        try:
+            return read_envelope(call, response)
+        except KlingError as error:
+            error.host, error.attempts = self.host, attempts
+            if isinstance(error, AuthenticationError):
+                error.message += f", asked with {self._signer.credentials!r}"
+            raise
+
+    async def _send(self, call: Call, purpose: Purpose, deadline: float | None) -> tuple[str, Response]:
+        """The header that was sent, and what came back."""
+        clock = asyncio.get_running_loop().time
+        share = self._pool.share(purpose)
+        try:
+            async with asyncio.timeout_at(deadline):
+                await share.gate.acquire()
+        except TimeoutError:
+            raise TransportError("no connection became free in time", sent=False, host=self.host) from None
+        try:
+            header = self._signer.header(self._wall())
+            left = self._retry.attempt_timeout if deadline is None else deadline - clock()
+            budget = min(self._retry.attempt_timeout, max(left, _LEAST_SECONDS))
+            return header, await self._request(call, share.session, header, budget)
+        finally:
+            share.gate.release()
+
+    async def _request(self, call: Call, session: aiohttp.ClientSession, header: str, budget: float) -> Response:
+        """The one place where exceptions of the HTTP library become ours."""
+        sent = Sent(left=call.method == "GET")
+        headers = {"Authorization": header}
+        if call.body is not None:
+            headers["Content-Type"] = "application/json"
+        try:
+            async with session.request(
+                call.method,
+                URL(self.base_url + call.target, encoded=True),
+                data=call.body,
+                headers=headers,
+                allow_redirects=False,
+                timeout=timeout(budget),
+                trace_request_ctx=sent,
+            ) as answer:
+                return Response(answer.status, answer.headers, await _body(answer))
+        except (aiohttp.ClientError, OSError, ValueError) as error:  # a TimeoutError is an OSError
+            raise TransportError(
+                _told(error, budget),
+                sent=sent.left,
+                worth_retrying=not isinstance(error, aiohttp.ClientConnectorCertificateError | aiohttp.InvalidURL),
+                host=self.host,
+                attempts=1,
+            ) from error
+
+
+async def _body(answer: aiohttp.ClientResponse) -> bytes:
+    """The whole body, if it is of a size that the vendor's answers have.
+
+    The bound holds for what comes out of decompression too: a small body may unpack without end.
+    """
+    chunks: list[bytes] = []
+    size = 0
+    async for chunk in answer.content.iter_any():
+        size += len(chunk)
+        if size > _BODY_MAX_BYTES:
+            raise aiohttp.ClientPayloadError(f"the answer is larger than {_BODY_MAX_BYTES} bytes")
+        chunks.append(chunk)
+    return chunks[0] if len(chunks) == 1 else b"".join(chunks)
+
+
+def _told(error: Exception, budget: float) -> str:
+    """What happened, in words of ours with the library's behind them."""
+    if isinstance(error, TimeoutError):
+        return f"no answer within {budget:.1f} s"
+    if isinstance(error, aiohttp.ClientConnectorError):
+        return f"cannot connect: {scrubbed(str(error))}"
+    return f"the connection broke: {type(error).__name__}: {scrubbed(str(error))[:200]}"

@@ -1,0 +1,37 @@
+"""Fixtures: the simulator and a client of it, in virtual time unless a test is marked `real_time`."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable, Mapping
+
+import pytest
+from virtual import VirtualLoop, wall
+
+from kling_async import ApiKey, KlingClient, PollPolicy
+from kling_async.simulator import Simulator
+
+
+def pytest_asyncio_loop_factories(
+    config: pytest.Config, item: pytest.Item
+) -> Mapping[str, Callable[[], asyncio.AbstractEventLoop]]:
+    """Time jumps in every test but those that are marked."""
+    if item.get_closest_marker("real_time"):
+        return {"real": asyncio.new_event_loop}
+    return {"virtual": VirtualLoop}
+
+
+@pytest.fixture
+async def simulator() -> AsyncIterator[Simulator]:
+    """The vendor on loopback: tasks take 60 s of virtual time."""
+    async with Simulator(clock=wall, task_seconds=60.0, submitted_seconds=10.0) as simulator:
+        yield simulator
+
+
+@pytest.fixture
+async def kling(simulator: Simulator) -> AsyncIterator[KlingClient]:
+    """A client of the simulator, in the same virtual time, without chance."""
+    async with KlingClient(
+        ApiKey(simulator.api_key), base_url=simulator.url, wall=wall, draw=lambda: 0.5, polling=PollPolicy(interval=5.0)
+    ) as client:
+        yield client
