@@ -227,7 +227,7 @@ TAKEN_FIELDS: list[dict[str, object]] = [
 
 @pytest.mark.parametrize("fields", TAKEN_FIELDS)
 def test_good_parameter_is_taken(desk: Desk, fields: dict[str, object]) -> None:
-    assert verdict(desk.extend(**fields)) == (200, 0)
+    assert verdict(desk.post({"video_id": SOURCE, **fields})) == (200, 0)
 
 
 @pytest.mark.parametrize("cell", sorted(MODEL_TABLE), ids=str)
@@ -369,7 +369,7 @@ def test_a_finished_task_as_the_vendor_shows_it(desk: Desk) -> None:
         "final_unit_deduction": "2",
         "task_result": {
             "videos": [
-                {"id": video["id"], "url": f"http://vendor/files/{video['task_id']}.mp4", "duration": video["duration"]}
+                {"id": video["id"], "url": f"http://vendor/files/{video['id']}.mp4", "duration": video["duration"]}
             ]
         },
     }
