@@ -153,13 +153,13 @@ class APIError(KlingError):
 
 
 class AuthenticationError(APIError):
-    """The vendor does not accept the credentials."""
+    """The vendor does not accept the credentials.
+
+    A token refused for its time alone (1003, 1004) is signed anew by the server's clock, once, before you see this.
+    """
 
     codes = (1000, 1001, 1002, 1003, 1004)
-    advice = (
-        "Check the key, and that it belongs to this host's region; an access key pair and an API key are "
-        "different things. Tokens refused for their time (1003, 1004) are signed anew once, by the server's clock."
-    )
+    advice = "Check the key, its kind (API key or access key pair), and that it belongs to this host's region."
 
 
 class AccountError(APIError):

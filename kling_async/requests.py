@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, Self, TypeVar
 
 import attrs
@@ -105,6 +105,32 @@ class ReferenceElement:
             raise refusal(field.name, value, "an element's id")
 
 
+def _all_of(name: str, values: object, kind: type[_T]) -> tuple[_T, ...]:
+    if isinstance(values, str | Mapping) or not isinstance(values, Iterable):
+        raise refusal(name, values, f"a list of {kind.__name__}")
+    checked: list[_T] = []
+    for value in values:
+        if not isinstance(value, kind):
+            raise refusal(name, value, f"a list of {kind.__name__}")
+        checked.append(value)
+    return tuple(checked)
+
+
+# One named function each: type checkers read a converter's parameter, and no call that makes one.
+
+
+def _video_list(values: Iterable[ReferenceVideo]) -> tuple[ReferenceVideo, ...]:
+    return _all_of("video_list", values, ReferenceVideo)
+
+
+def _image_list(values: Iterable[ReferenceImage]) -> tuple[ReferenceImage, ...]:
+    return _all_of("image_list", values, ReferenceImage)
+
+
+def _element_list(values: Iterable[ReferenceElement]) -> tuple[ReferenceElement, ...]:
+    return _all_of("element_list", values, ReferenceElement)
+
+
 @attrs.frozen(kw_only=True)
 class OmniVideoRequest:
     """A request to the Omni-Video API: the freer way to go on from a video.
@@ -130,9 +156,9 @@ class OmniVideoRequest:
 
     prompt: str = attrs.field(validator=text(_PROMPT, most=spec.PROMPT_MAX_CHARACTERS), repr=_length)
     model_name: str | None = attrs.field(default=None, validator=optional(one_of(spec.OMNI_MODELS)))
-    video_list: tuple[ReferenceVideo, ...] = attrs.field(default=(), converter=tuple)
-    image_list: tuple[ReferenceImage, ...] = attrs.field(default=(), converter=tuple)
-    element_list: tuple[ReferenceElement, ...] = attrs.field(default=(), converter=tuple)
+    video_list: tuple[ReferenceVideo, ...] = attrs.field(default=(), converter=_video_list)
+    image_list: tuple[ReferenceImage, ...] = attrs.field(default=(), converter=_image_list)
+    element_list: tuple[ReferenceElement, ...] = attrs.field(default=(), converter=_element_list)
     mode: str | None = attrs.field(default=None, validator=optional(one_of(spec.OMNI_MODES)))
     aspect_ratio: str | None = attrs.field(default=None, validator=optional(one_of(spec.OMNI_ASPECT_RATIOS)))
     duration: int | None = attrs.field(default=None)

@@ -67,6 +67,9 @@ JWT_ALGORITHM: Final = "HS256"
 JWT_LIFETIME_SECONDS: Final = 1800
 JWT_NOT_BEFORE_SECONDS: Final = 5
 
+# Not yet valid, and expired: what a wrong clock looks like (observed).
+TOKEN_TIME_CODES: Final = (1003, 1004)
+
 # Omni-Video. Source: document-api; the specification's example uses kling-video-o1, `feature` and `pro`.
 OMNI_MODELS: Final = ("kling-video-o1", "kling-v3-omni")
 OMNI_MODES: Final = ("std", "pro")

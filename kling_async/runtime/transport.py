@@ -17,12 +17,12 @@ from kling_async.policies import RetryPolicy
 from kling_async.rules.retry import RetrySchedule
 from kling_async.rules.wire import Call, Envelope, Response, read_envelope, scrubbed, server_time
 from kling_async.runtime.pool import Purpose, Sent, SessionPool, timeout
+from kling_async.spec import TOKEN_TIME_CODES
 
 _log = logging.getLogger("kling_async")
 
 _BODY_MAX_BYTES = 8 * 1024 * 1024  # a page of 500 tasks has about half a MiB
 _LEAST_SECONDS = 0.001  # aiohttp reads a total of 0 as no limit at all
-_TOKEN_TIME_CODES = frozenset({1003, 1004})
 
 
 @attrs.define
@@ -96,7 +96,7 @@ class Transport:
         try:
             return self._envelope(call, response, attempts=1)
         except AuthenticationError as error:
-            signed_anew = error.code in _TOKEN_TIME_CODES and self._signer.refused(
+            signed_anew = error.code in TOKEN_TIME_CODES and self._signer.refused(
                 header, server_time=server_time(response.headers), now=self._wall()
             )
             if not signed_anew:

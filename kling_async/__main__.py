@@ -1,0 +1,21 @@
+"""`python -m kling_async`, and the entry point of `kling-async`: says what to install where the extra is missing."""
+
+from __future__ import annotations
+
+import sys
+
+
+def main() -> int:
+    """The exit code of the command line."""
+    try:
+        from kling_async.cli import run  # noqa: PLC0415 - the package works without click and rich
+    except ModuleNotFoundError as error:
+        if error.name not in {"click", "rich"}:
+            raise
+        sys.stderr.write(f"kling-async needs {error.name}: pip install 'kling_async[cli]'\n")
+        return 2
+    return run(sys.argv[1:])
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,105 @@
+"""The command line: a thin edge around the client."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Sequence
+from pathlib import Path
+from typing import TypeVar
+
+import click
+from rich.console import Console
+from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+
+from kling_async.client import KlingClient
+from kling_async.errors import KlingError
+from kling_async.simulator import Simulator
+from kling_async.simulator.__main__ import main as serve_simulator
+from kling_async.version import VERSION
+
+_T = TypeVar("_T")
+
+_DEMO_SOURCE = "original-video-id"
+_DEMO_PROMPTS = ("The scene continues with more action", "The camera pulls back and the sun sets")
+
+
+def run(arguments: Sequence[str]) -> int:
+    """The exit code: 0 when all went well, 1 for an error of the API or the network, 2 for wrong usage, 130 for Ctrl-C.
+
+    Errors are told in one paragraph, never as a traceback.
+    """
+    try:
+        code = main.main(args=list(arguments), prog_name="kling-async", standalone_mode=False)
+    except click.ClickException as error:
+        error.show()
+        return error.exit_code
+    except KlingError as error:
+        click.echo(f"Error: {error}", err=True)
+        return 1
+    except (click.Abort, KeyboardInterrupt):
+        click.echo("Interrupted.", err=True)
+        return 130
+    return code if isinstance(code, int) else 0
+
+
+@click.group()
+@click.version_option(VERSION)
+def main() -> None:
+    """Extend Kling videos from the shell."""
+
+
+@main.command(short_help="Extend a clip twice, simulated: no account, no money.")
+@click.option(
+    "--out",
+    type=click.Path(dir_okay=False, path_type=Path),
+    default=Path("kling-demo.mp4"),
+    show_default=True,
+    help="Where to save the film.",
+)
+@click.option(
+    "--task-seconds", type=click.FloatRange(min=0), default=3.0, show_default=True, help="How long a task takes."
+)
+def demo(out: Path, task_seconds: float) -> None:
+    """Extend a clip twice against the embedded simulator: no account, no money, no network."""
+    if not out.parent.is_dir():
+        raise click.BadParameter(f"there is no folder {out.parent}", param_hint="--out")
+    asyncio.run(_demo(Console(highlight=False), out, task_seconds))
+
+
+async def _demo(console: Console, out: Path, task_seconds: float) -> None:
+    simulator = Simulator(task_seconds=task_seconds, submitted_seconds=task_seconds / 4)
+    async with KlingClient.simulated(simulator) as kling:
+        console.print(f"The simulated vendor listens on {simulator.url}; this costs nothing.")
+        source = _DEMO_SOURCE
+        for number, prompt in enumerate(_DEMO_PROMPTS, start=1):
+            label = f"extension {number} of {len(_DEMO_PROMPTS)}: {prompt!r}"
+            task = await _shown(console, label, kling.video_extend.run(source, prompt=prompt))
+            before = task.parent_video.duration if task.parent_video else None
+            console.print(f"  task {task.id} {task.status}: {before} s became {task.video.duration} s")
+            source = task.video.id
+        saved = await _shown(console, "downloading", kling.download(task, out))
+    console.print(f"A film of {task.video.duration} s is in [bold]{saved.resolve()}[/]: open it in any player.")
+
+
+async def _shown(console: Console, label: str, work: Awaitable[_T]) -> _T:
+    """The work's result, with a line that moves while it runs, or plain lines where the output is no terminal."""
+    if not console.is_terminal:
+        console.print(f"{label} ...")
+        return await work
+    columns = (SpinnerColumn(finished_text="[green]✓[/]"), TextColumn("{task.description}"), TimeElapsedColumn())
+    with Progress(*columns, console=console) as progress:
+        line = progress.add_task(label, total=1)
+        result = await work
+        progress.update(line, completed=1)
+        return result
+
+
+@main.command(
+    add_help_option=False,
+    context_settings={"ignore_unknown_options": True, "allow_extra_args": True},
+    short_help="Run the simulated vendor for any Kling client.",
+)
+@click.pass_context
+def simulate(context: click.Context) -> int:
+    """Run the simulated vendor until it is interrupted; `kling-async simulate --help` lists its options."""
+    return serve_simulator(context.args, prog=context.command_path)

@@ -1,0 +1,92 @@
+"""README is true: its examples run, its tables are those of the code."""
+
+from __future__ import annotations
+
+import inspect
+import re
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from typing import cast
+
+import pytest
+
+import kling_async
+from kling_async import APIError, KlingError, errors, spec
+from kling_async.simulator import Simulator
+
+README = Path(__file__).parent.parent / "README.md"
+EXAMPLES = re.findall(r"^```python\n(.*?)^```", README.read_text("utf-8"), re.MULTILINE | re.DOTALL)
+
+
+def title(example: str) -> str:
+    calls = re.findall(r"kling\.(\w+(?:\.\w+)?)\(", example)
+    return calls[0] if calls else "example"
+
+
+@pytest.mark.parametrize("example", EXAMPLES, ids=title)
+async def test_example_runs(
+    example: str, simulator: Simulator, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("KLING_BASE_URL", simulator.url)
+    monkeypatch.setenv("KLING_API_KEY", simulator.api_key)
+    monkeypatch.chdir(tmp_path)
+    body, start = example.rstrip().rsplit("\n", 1)
+    assert start == "asyncio.run(main())"
+    names: dict[str, object] = {}
+    exec(compile(body, "README.md", "exec"), names)  # noqa: S102 - our own README
+    main = cast("Callable[[], Awaitable[None]]", names["main"])
+    await main()
+    answered = simulator.engine.refused.total() + len(simulator.accepted) + simulator.count("costs")
+    assert answered or "simulated" in example, "the example did not talk to the simulator"
+
+
+def test_there_are_examples() -> None:
+    assert len(EXAMPLES) >= 9
+
+
+def section(mark: str) -> str:
+    found = re.search(rf"<!-- {mark} -->\n+((?:[|`].*\n|[^<\n#].*\n)+)", README.read_text("utf-8"))
+    return found.group(1).strip() if found else ""
+
+
+def vendor_codes() -> str:
+    rows = ["| HTTP | code | meaning | class | worth retrying | what to do |", "|---|---|---|---|---|---|"]
+    for code, http, meaning in spec.VENDOR_CODES:
+        if code == spec.SUCCESS:
+            continue
+        kind = errors.error_for(code)
+        again = "yes" if kind.transient else "once, done for you" if code in spec.TOKEN_TIME_CODES else "no"
+        rows.append(f"| {http} | {code} | {meaning} | `{kind.__name__}` | {again} | {kind.advice} |")
+    unknown = errors.UnknownCode
+    rows.append(f"| any | others | not documented | `{unknown.__name__}` | from 5000 on | {unknown.advice} |")
+    return "\n".join(rows)
+
+
+def first_line(kind: type) -> str:
+    return (inspect.getdoc(kind) or "").splitlines()[0]
+
+
+def other_errors() -> str:
+    rows = ["| class | when | what to do |", "|---|---|---|"]
+    for name in kling_async.__all__:
+        kind = getattr(kling_async, name)
+        if (
+            isinstance(kind, type)
+            and issubclass(kind, KlingError)
+            and not issubclass(kind, APIError)
+            and kind is not KlingError
+        ):
+            rows.append(f"| `{name}` | {first_line(kind)} | {kind.advice} |")
+    return "\n".join(rows)
+
+
+def test_vendor_code_table_is_that_of_the_code() -> None:
+    assert section("vendor codes") == vendor_codes()
+
+
+def test_other_errors_table_is_that_of_the_code() -> None:
+    assert section("other errors") == other_errors()
+
+
+def test_a_changed_table_would_be_noticed() -> None:
+    assert section("vendor codes").replace("429", "428") != vendor_codes()
