@@ -9,6 +9,8 @@ from __future__ import annotations
 import asyncio
 import os
 import warnings
+from collections.abc import AsyncGenerator
+from contextlib import AsyncExitStack, suppress
 from typing import Literal
 
 import aiohttp
@@ -45,6 +47,39 @@ class _Opened:
     loop: asyncio.AbstractEventLoop
     process: int
     shares: dict[Purpose, Share]
+    _guard: AsyncGenerator[None, None] = attrs.field(init=False)
+    _closing: asyncio.Task[None] | None = attrs.field(default=None, init=False)
+
+    def __attrs_post_init__(self) -> None:
+        self._guard = self._until_closed()
+        with suppress(StopIteration):
+            self._guard.asend(None).send(None)  # to its yield; nothing is awaited on the way
+        _open.add(self)
+
+    async def _until_closed(self) -> AsyncGenerator[None, None]:
+        """Closes the sessions when it is closed itself: by us, or else by the event loop at its end.
+
+        `asyncio.run` closes every asynchronous generator before the loop. That is the last moment at which
+        connections can be closed; from then on each could only complain.
+        """
+        async with AsyncExitStack() as stack:  # goes through with it if the first is cancelled
+            stack.callback(_open.discard, self)
+            for share in self.shares.values():
+                stack.push_async_callback(share.session.close)
+            yield
+
+    async def close(self) -> None:
+        """Closes the sessions."""
+        await self._guard.aclose()
+
+    def close_soon(self) -> None:
+        """Closes the sessions in their own loop, as soon as that runs."""
+        self._closing = self.loop.create_task(self.close())
+
+
+# All that is open in this process, so that no part of it is ever collected, and complains, by itself. What a forked
+# child inherits stays here too: closing it there would end the parent's TLS connections.
+_open: set[_Opened] = set()
 
 
 class SessionPool:
@@ -96,49 +131,32 @@ class SessionPool:
     def _leave_behind(self) -> None:
         """Lets go of sessions that another loop or the parent process opened."""
         left, self._opened = self._opened, None
-        if left is None:
-            return
-        if left.process != os.getpid():
-            _inherited.append(left)
+        if left is None or left.process != os.getpid():
             return
         if left.loop.is_running():
             self._opened = left
             raise ConfigurationError("this client is in use by another running event loop; give each loop its own")
-        _warn_of_leak(left)
+        _abandon(left)
 
     async def close(self) -> None:
         """Closes the sessions of this loop. A second call does nothing."""
-        opened, self._opened = self._opened, None
-        if opened is None:
+        opened = self._opened
+        if opened is None or opened.loop is not asyncio.get_running_loop():
+            self._leave_behind()
             return
-        if opened.process != os.getpid():
-            _inherited.append(opened)
-            return
-        if opened.loop is not asyncio.get_running_loop():
-            _warn_of_leak(opened)
-            return
-        for share in opened.shares.values():
-            await share.session.close()
+        self._opened = None
+        await opened.close()
 
     def __del__(self) -> None:
         if self._opened is not None and self._opened.process == os.getpid():
-            _warn_of_leak(self._opened)
+            _abandon(self._opened)
 
 
-# Sessions that a forked child inherited: closing them there would end the parent's TLS connections, and letting
-# them be collected would warn of a leak that is none.
-_inherited: list[_Opened] = []
-
-
-def _warn_of_leak(opened: _Opened) -> None:
+def _abandon(opened: _Opened) -> None:
     """One warning for all sessions, in place of one from each part of each."""
+    if not opened.loop.is_closed():
+        opened.loop.call_soon_threadsafe(opened.close_soon)
     warnings.warn("a KlingClient was not closed: use `async with`, or await close()", ResourceWarning, stacklevel=3)
-    for share in opened.shares.values():
-        connector = share.session.connector
-        share.session.detach()
-        if connector is not None:
-            # Closing starts at the call; nobody is left to await the rest.
-            connector.close().__await__()
 
 
 def _trace() -> aiohttp.TraceConfig:
