@@ -199,7 +199,9 @@ class Simulator:
     async def _handle(self, request: web.BaseRequest) -> web.StreamResponse:
         try:
             body = await _read(request)
-        except web.RequestPayloadError:  # a broken chunk or compression
+        except (web.RequestPayloadError, ConnectionError, RuntimeError):
+            # A broken chunk or compression; or the caller has hung up, for which aiohttp has several errors,
+            # and then nobody reads this.
             return _plain(self.engine.refuse(BAD_REQUEST, "request body can not be read"))
         reply = self.engine.handle(
             request.method, request.rel_url.raw_path, request.rel_url.raw_query_string, request.headers, body
@@ -226,11 +228,10 @@ class Simulator:
 
     async def _trickle(self, response: web.StreamResponse, reply: Reply) -> None:
         sent = reply.body[: reply.cut]
-        if not reply.pace:
-            await response.write(sent)
-        for place in range(len(sent) if reply.pace else 0):
+        step = 1 if reply.pace else max(1, len(sent))
+        for place in range(0, len(sent), step):
             await self._pause(reply.pace)
-            await response.write(sent[place : place + 1])
+            await response.write(sent[place : place + step])
 
     async def _pause(self, seconds: float) -> None:
         """So many seconds, or until the server stops."""
@@ -253,6 +254,8 @@ class _Protocol(web.RequestHandler):
     ) -> web.StreamResponse:
         """The envelope for a request that could not be parsed, or for a mistake of ours."""
         del request, message  # the message shows the caller's bytes in a drawing of several lines
+        if isinstance(exc, ConnectionError):
+            raise exc  # the caller hung up while we wrote: aiohttp knows what to do with that
         if status == STATUS_OF[BAD_REQUEST]:
             reply = self.engine.refuse(BAD_REQUEST, "request is not valid HTTP")
         else:
