@@ -9,7 +9,7 @@ from urllib.parse import urlencode
 from uuid import UUID
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from simulator_desk import EXTEND, OMNI, SHOT, SOURCE, START, Clock, Desk, data, message, odd_text, verdict
 
@@ -853,11 +853,13 @@ extension_members = st.sampled_from(["video_id", "model_name", "mode", "prompt",
 
 
 @given(fields=st.dictionaries(extension_members, json_values))
+@settings(max_examples=30)
 def test_any_extension_gets_an_envelope(fields: dict[str, object]) -> None:
     assert is_envelope(Desk().post({"video_id": SOURCE} | fields))
 
 
 @given(fields=st.dictionaries(st.sampled_from([*SHOT, "image_list", "element_list", "watermark_info"]), json_values))
+@settings(max_examples=30)
 def test_any_shot_gets_an_envelope(fields: dict[str, object]) -> None:
     assert is_envelope(Desk().shoot(**fields))
 
@@ -873,5 +875,6 @@ member_lists = st.lists(
 
 
 @given(videos=member_lists, images=member_lists, elements=member_lists)
+@settings(max_examples=30)
 def test_any_inputs_get_an_envelope(videos: object, images: object, elements: object) -> None:
     assert is_envelope(Desk().shoot(video_list=videos, image_list=images, element_list=elements))
