@@ -7,6 +7,7 @@ import random
 import time
 import uuid
 from collections.abc import Callable
+from contextlib import AsyncExitStack
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
@@ -95,6 +96,7 @@ class KlingClient:
         """A client of the embedded simulator, on loopback: no account, no money, no network.
 
         Use it by `async with`, which starts the simulator and stops it again (one that runs already is left so).
+        Before and after, while the simulator does not run, every call raises `ConfigurationError`.
 
         Args:
             simulator: one of yours, with its own options; `None` makes one whose tasks take two seconds.
@@ -107,6 +109,7 @@ class KlingClient:
         simulator = simulator or Simulator()
         client = cls(ApiKey(simulator.api_key), base_url="http://127.0.0.1", retry=retry, polling=polling, pool=pool)
         client._simulator = simulator
+        client._aim(simulator.url if simulator.running else "")
         return client
 
     @property
@@ -138,11 +141,14 @@ class KlingClient:
 
     async def __aenter__(self) -> Self:
         if self._simulator is not None:
-            self._started_simulator = not self._simulator.running
-            if self._started_simulator:
+            if not self._simulator.running:
                 await self._simulator.start()
-            self._transport.base_url = self._downloader.home = self._simulator.url
+                self._started_simulator = True
+            self._aim(self._simulator.url)
         return self
+
+    def _aim(self, url: str) -> None:
+        self._transport.base_url = self._downloader.home = url
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
@@ -151,15 +157,19 @@ class KlingClient:
 
     async def close(self) -> None:
         """Stops polling and closes all connections. A second call does nothing; the client can be used again."""
-        await self.video_extend.close()
-        await self.omni_video.close()
-        await self._pool.close()
-        if self._simulator is not None and self._started_simulator:
-            self._started_simulator = False
-            await self._simulator.stop()
+        # Last in, first out; a cancellation on the way does not keep the rest from being closed.
+        async with AsyncExitStack() as stack:
+            if self._simulator is not None and self._started_simulator:
+                self._started_simulator = False
+                self._aim("")
+                stack.push_async_callback(self._simulator.stop)
+            stack.push_async_callback(self._pool.close)
+            stack.push_async_callback(self.omni_video.close)
+            stack.push_async_callback(self.video_extend.close)
 
     def __repr__(self) -> str:
-        return f"<KlingClient {self._transport.host}, {self.video_extend!r}, {self.omni_video!r}, {self._pool!r}>"
+        host = self._transport.host or "not started"
+        return f"<KlingClient {host}, {self.video_extend!r}, {self.omni_video!r}, {self._pool!r}>"
 
 
 def _checked(url: str) -> str:

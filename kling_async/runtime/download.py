@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+from contextlib import suppress
 from pathlib import Path
 from typing import IO
 from urllib.parse import urlsplit
@@ -12,7 +13,7 @@ import aiohttp
 import attrs
 from yarl import URL
 
-from kling_async.errors import DownloadError, RequestError
+from kling_async.errors import ClientClosed, DownloadError, RequestError
 from kling_async.models import Task, Video
 from kling_async.runtime.pool import SessionPool
 
@@ -30,7 +31,7 @@ class Downloader:
 
     _pool: SessionPool
     home: str
-    _under_way: set[Path] = attrs.field(factory=set, init=False)
+    _under_way: set[str] = attrs.field(factory=set, init=False)
 
     async def fetch(self, video: Video | Task, path: str | os.PathLike[str]) -> Path:
         """The path, where the whole film is now; a file that stood there is replaced.
@@ -42,38 +43,49 @@ class Downloader:
         """
         url = self._vetted(video.video if isinstance(video, Task) else video)
         target = Path(path)
+        if "\0" in str(target):
+            raise RequestError("path: holds a null character, which no file's name can")
         if target.is_dir():  # noqa: ASYNC240 - one stat, no slower than the thread that would do it
             raise RequestError(f"path: {target} is a folder; it must name a file")
-        if target in self._under_way:
+        place = os.path.realpath(target)  # noqa: ASYNC240 - likewise; one file has many spellings
+        if place in self._under_way:
             raise RequestError(f"path: {target} is being downloaded already")
-        self._under_way.add(target)
+        self._under_way.add(place)
         try:
             return await self._fetch(url, target)
         finally:
-            self._under_way.discard(target)
+            self._under_way.discard(place)
 
     def _vetted(self, video: Video) -> URL:
         if video.url is None:
             raise RequestError(f"video: {video.id} has no URL; ask for its task again")
-        parts = urlsplit(video.url)
+        try:
+            parts, url = urlsplit(video.url), URL(video.url, encoded=True)
+        except ValueError:
+            raise RequestError(f"video: the URL of {video.id} is none") from None
         if parts.scheme != "https" and f"{parts.scheme}://{parts.netloc}" != self.home:
             raise RequestError(f"video: the URL of {video.id} is not https, and not of the API's own host")
-        return URL(video.url, encoded=True)
+        return url
 
     async def _fetch(self, url: URL, target: Path) -> Path:
         part = target.with_name(target.name + ".part")
         share = self._pool.share("files")
         try:
             async with share.gate:
+                if share.session.closed:  # while this one waited for its turn
+                    raise ClientClosed(f"{target}: the client was closed before the download began")
                 await self._stream(share.session, url, part)
-            # The rename is the one step that makes the film appear, and it is whole by then.
-            await asyncio.to_thread(os.replace, part, target)
+            # The rename is the one step that makes the film appear, and it is whole by then. Not in a thread: one that
+            # a cancellation leaves behind could rename what the next download of this path has just begun.
+            part.replace(target)
         except OSError as error:  # aiohttp's connection errors and TimeoutError are OSErrors too
             raise DownloadError(f"{target}: {_told(error)}", host=url.host) from error
-        except aiohttp.ClientError as error:
+        except (aiohttp.ClientError, ValueError) as error:
             raise DownloadError(f"{target}: the connection broke: {type(error).__name__}", host=url.host) from error
         finally:
-            part.unlink(missing_ok=True)
+            # Where it cannot be removed it could not be written either, and that has been told.
+            with suppress(OSError):
+                part.unlink()
         return target
 
     async def _stream(self, session: aiohttp.ClientSession, url: URL, part: Path) -> None:

@@ -11,6 +11,7 @@ import os
 import warnings
 from collections.abc import AsyncGenerator
 from contextlib import AsyncExitStack, suppress
+from math import inf
 from typing import Literal
 
 import aiohttp
@@ -173,4 +174,5 @@ async def _note_sent(_: aiohttp.ClientSession, context: object, __: aiohttp.Trac
 
 def timeout(total: float) -> aiohttp.ClientTimeout:
     """The bounds of one request: `total` seconds for all of it, of which connecting may take ten."""
-    return aiohttp.ClientTimeout(total=total, sock_connect=_CONNECT_SECONDS)
+    # aiohttp rounds what is longer than `ceil_threshold` up to whole seconds; a budget is a promise.
+    return aiohttp.ClientTimeout(total=total, sock_connect=_CONNECT_SECONDS, ceil_threshold=inf)

@@ -8,7 +8,14 @@ from collections.abc import Callable
 
 import attrs
 
-from kling_async.errors import APIError, CreateUncertain, KlingError, MalformedResponse, TransportError
+from kling_async.errors import (
+    APIError,
+    ClientClosed,
+    ConfigurationError,
+    CreateUncertain,
+    KlingError,
+    TransportError,
+)
 from kling_async.models import Task
 from kling_async.requests import OmniVideoRequest, VideoExtendRequest
 from kling_async.rules.wire import create_call, read_task
@@ -34,7 +41,7 @@ class Submitter:
 
         Raises:
             APIError: the vendor refused; no task was made (`created="no"`).
-            TransportError: nothing was sent; no task was made.
+            TransportError, ClientClosed: nothing was sent; no task was made.
             CreateUncertain: the answer was lost; a task may exist under the external id.
         """
         external_id = request.external_task_id or self._new_id()
@@ -61,4 +68,6 @@ def _proves_not_created(error: KlingError) -> bool:
     """Whether no task can exist: the vendor refused by a code that it documents, or the request never left."""
     if isinstance(error, APIError):
         return error.proves_not_created
-    return isinstance(error, TransportError) and not error.sent and not isinstance(error, MalformedResponse)
+    if isinstance(error, TransportError):
+        return not error.sent
+    return isinstance(error, ClientClosed | ConfigurationError)  # raised before anything is sent

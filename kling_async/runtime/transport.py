@@ -12,11 +12,11 @@ import attrs
 from yarl import URL
 
 from kling_async.credentials import Signer
-from kling_async.errors import AuthenticationError, KlingError, TransportError
+from kling_async.errors import AuthenticationError, ClientClosed, ConfigurationError, KlingError, TransportError
 from kling_async.policies import RetryPolicy
 from kling_async.rules.retry import RetrySchedule
 from kling_async.rules.wire import Call, Envelope, Response, read_envelope, scrubbed, server_time
-from kling_async.runtime.pool import Purpose, Sent, SessionPool, timeout
+from kling_async.runtime.pool import Purpose, Sent, SessionPool, Share, timeout
 from kling_async.spec import TOKEN_TIME_CODES
 
 _log = logging.getLogger("kling_async")
@@ -30,6 +30,7 @@ class Transport:
     """Sends calls to one host.
 
     Attributes:
+        base_url: where calls go to; empty while there is nothing to call (a simulator that does not run).
         wall: Unix seconds, for tokens; deadlines run by the event loop's own monotonic clock.
         draw: random numbers from 0 to 1, for jitter.
     """
@@ -56,29 +57,31 @@ class Transport:
         Raises:
             APIError, TransportError, MalformedResponse: the last attempt's, when the budget is spent or no
                 repetition can help.
+            ClientClosed: the client was closed meanwhile.
         """
         clock = asyncio.get_running_loop().time
         deadline = clock() + (self._retry.timeout if timeout is None else timeout)
+        share = self._share("reads")
         schedule: RetrySchedule | None = None
         attempts = 0
         while True:
-            attempts += 1
             try:
-                return await self.read_once(call, deadline=deadline)
+                return await self._exchange(call, share, deadline)
             except KlingError as error:
-                error.attempts = attempts = max(attempts, error.attempts)
+                error.attempts = attempts = attempts + error.attempts
+                # The next attempt must not open again what somebody has closed under this one.
+                if share.session.closed:
+                    raise self._closed(attempts) from error
                 schedule = schedule or RetrySchedule(self._retry, self._draw)
                 pause = schedule.after(error)
                 if pause is None or clock() + pause >= deadline:
                     raise
-                _log.info(
-                    "attempt %d of %s failed, the next in %.1f s: %s", attempts, call.target, pause, error.message
-                )
+                _log.info("%d requests for %s failed, the next in %.1f s: %s", attempts, call.target, pause, error)
             await asyncio.sleep(pause)
 
     async def read_once(self, call: Call, *, deadline: float | None = None) -> Envelope:
         """The answer to a read that is sent once. `deadline` by the loop's clock; `None`: the attempt's own."""
-        return await self._exchange(call, "reads", deadline)
+        return await self._exchange(call, self._share("reads"), deadline)
 
     async def create(self, call: Call) -> Envelope:
         """The answer to a create, which is sent once.
@@ -89,10 +92,23 @@ class Transport:
             APIError: the vendor's refusal.
             TransportError, MalformedResponse: no answer of the vendor's; `sent` tells whether it may have acted.
         """
-        return await self._exchange(call, "creates", None)
+        return await self._exchange(call, self._share("creates"), None)
 
-    async def _exchange(self, call: Call, purpose: Purpose, deadline: float | None) -> Envelope:
-        header, response = await self._send(call, purpose, deadline)
+    def claim(self) -> None:
+        """Takes the client for the running event loop.
+
+        Raises:
+            ConfigurationError: another running loop has it.
+        """
+        self._share("reads")
+
+    def _share(self, purpose: Purpose) -> Share:
+        if not self.base_url:
+            raise ConfigurationError("the simulator is not running: use `async with KlingClient.simulated() as kling`")
+        return self._pool.share(purpose)
+
+    async def _exchange(self, call: Call, share: Share, deadline: float | None) -> Envelope:
+        header, response = await self._send(call, share, deadline)
         try:
             return self._envelope(call, response, attempts=1)
         except AuthenticationError as error:
@@ -101,7 +117,11 @@ class Transport:
             )
             if not signed_anew:
                 raise
-        _, response = await self._send(call, purpose, deadline)
+        try:
+            _, response = await self._send(call, share, deadline)
+        except KlingError as error:
+            error.attempts += 1
+            raise
         return self._envelope(call, response, attempts=2)
 
     def _envelope(self, call: Call, response: Response, *, attempts: int) -> Envelope:
@@ -113,22 +133,26 @@ class Transport:
                 error.message += f", asked with {self._signer.credentials!r}"
             raise
 
-    async def _send(self, call: Call, purpose: Purpose, deadline: float | None) -> tuple[str, Response]:
+    async def _send(self, call: Call, share: Share, deadline: float | None) -> tuple[str, Response]:
         """The header that was sent, and what came back."""
         clock = asyncio.get_running_loop().time
-        share = self._pool.share(purpose)
         try:
             async with asyncio.timeout_at(deadline):
                 await share.gate.acquire()
         except TimeoutError:
             raise TransportError("no connection became free in time", sent=False, host=self.host) from None
         try:
+            if share.session.closed:  # while this one waited for its turn, or for its next attempt
+                raise self._closed()
             header = self._signer.header(self._wall())
             left = self._retry.attempt_timeout if deadline is None else deadline - clock()
             budget = min(self._retry.attempt_timeout, max(left, _LEAST_SECONDS))
             return header, await self._request(call, share.session, header, budget)
         finally:
             share.gate.release()
+
+    def _closed(self, attempts: int = 0) -> ClientClosed:
+        return ClientClosed("the client was closed before the answer came", host=self.host, attempts=attempts)
 
     async def _request(self, call: Call, session: aiohttp.ClientSession, header: str, budget: float) -> Response:
         """The one place where exceptions of the HTTP library become ours."""

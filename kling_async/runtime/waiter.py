@@ -5,10 +5,10 @@ from __future__ import annotations
 import asyncio
 import copy
 import logging
-from collections.abc import AsyncIterator, Iterable, Sequence
+from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from math import isinf
 
-from kling_async.errors import ClientClosed, KlingError, TaskFailed, WaitTimeout
+from kling_async.errors import ClientClosed, KlingError, NotFound, TaskFailed, WaitTimeout
 from kling_async.models import Task, TaskStatus
 from kling_async.policies import PollPolicy
 from kling_async.rules.watch import Fetch, Settled, Single, Watch
@@ -29,7 +29,8 @@ class Waiter:
         self._policy = policy
         self._watch = Watch(policy)
         self._endings: dict[str, set[_Ending]] = {}
-        self._poller: asyncio.Task[None] | None = None
+        self._poller: asyncio.Task[None] | None = None  # the one at work
+        self._pollers = set[asyncio.Task[None]]()  # and those that still put their fetches away
         self._stirred = asyncio.Event()
 
     def __repr__(self) -> str:
@@ -85,16 +86,18 @@ class Waiter:
         deadline = None if timeout is None else asyncio.get_running_loop().time() + timeout
         endings = self._endings_of(tasks)
         try:
+            left = dict(zip(endings, tasks, strict=True))
             for ending in endings:
                 ending.add_done_callback(done.put_nowait)
-            for _ in endings:
+            while left:
                 # The bound is set anew around each step: it must not run out inside the caller's loop body.
-                async with asyncio.timeout_at(deadline):
-                    ended = await done.get()
+                try:
+                    async with asyncio.timeout_at(deadline):
+                        ended = await done.get()
+                except TimeoutError:
+                    raise self._timed_out(left.values(), timeout) from None
+                del left[ended]
                 yield _ended(ended)
-        except TimeoutError:
-            pending = [task for task, ending in zip(tasks, endings, strict=True) if not ending.done()]
-            raise self._timed_out(pending, timeout) from None
         finally:
             self._forget(tasks, endings)
 
@@ -112,20 +115,23 @@ class Waiter:
     def absorb(self, tasks: Iterable[Task]) -> None:
         """Takes in tasks that were seen elsewhere: a page that somebody walked, an answer to a query."""
         if self._endings:
-            self._settle(self._watch.absorb(tasks, asyncio.get_running_loop().time()))
+            self._settle(self._watch.absorb(tasks, asyncio.get_running_loop().time()), {})
 
     async def close(self) -> None:
         """Stops polling; whoever still waits gets `ClientClosed`."""
-        poller = self._poller
-        if poller is not None and poller.get_loop() is asyncio.get_running_loop():
+        ours = [poller for poller in self._pollers if poller.get_loop() is asyncio.get_running_loop()]
+        for poller in ours:
             poller.cancel()
-            await asyncio.wait([poller])
+        if self._poller in ours:
+            # Not left to the poller itself: one that is cancelled before its first step never runs.
+            self._stop_polling(ClientClosed("the client was closed while tasks were awaited"))
+        if ours:
+            await asyncio.wait(ours)
 
     # --- futures -----------------------------------------------------------------------------------------------
 
     def _endings_of(self, tasks: Iterable[Task | str]) -> list[_Ending]:
         """A future for each task; nobody has to await it."""
-        self._see_to_poller()
         endings = [self._ending(task) for task in tasks]
         self._stirred.set()
         return endings
@@ -136,6 +142,7 @@ class Waiter:
         if isinstance(task, Task) and task.status.ended:
             _end(ending, task)
             return ending
+        self._see_to_poller()
         key = _key(task)
         self._watch.add(key, loop.time(), last=task if isinstance(task, Task) else None)
         self._endings.setdefault(key, set()).add(ending)
@@ -144,11 +151,19 @@ class Waiter:
     def _see_to_poller(self) -> None:
         """A poller of the running loop, with a watch of its own: what an earlier one left behind is void."""
         loop = asyncio.get_running_loop()
-        if self._poller is None or self._poller.get_loop() is not loop:
+        if self._poller is None or self._poller.get_loop() is not loop or self._poller.done():
+            self._transport.claim()  # or else this would take the poller from a loop that still runs
             self._watch = Watch(self._policy)
             self._endings = {}
             self._stirred = asyncio.Event()
             self._poller = loop.create_task(self._poll(), name=f"kling_async poller of {self._path}")
+            self._pollers.add(self._poller)
+            self._poller.add_done_callback(self._pollers.discard)
+
+    def _stop_polling(self, error: BaseException) -> None:
+        """Tells everybody who waits; whoever waits from now on starts a poller anew."""
+        self._poller = None
+        self._fail_all(error)
 
     def _forget(self, tasks: Iterable[Task | str], endings: Iterable[_Ending]) -> None:
         """Lets go of futures that nobody awaits any more, and of tasks that nobody waits for."""
@@ -164,10 +179,10 @@ class Waiter:
         if not self._endings:
             self._stirred.set()
 
-    def _settle(self, settled: Iterable[Settled]) -> None:
+    def _settle(self, settled: Iterable[Settled], known: Mapping[str, Task | None]) -> None:
         for key, outcome in settled:
             for ending in self._endings.pop(key, ()):
-                _end(ending, outcome)
+                _end(ending, outcome if isinstance(outcome, Task) else _about(outcome, known.get(key)))
 
     def _fail_all(self, error: BaseException) -> None:
         for key, endings in list(self._endings.items()):
@@ -181,10 +196,10 @@ class Waiter:
 
     async def _poll(self) -> None:
         """Fetches what the watch plans, until nobody waits."""
-        loop = asyncio.get_running_loop()
+        loop, this = asyncio.get_running_loop(), asyncio.current_task()
         fetches = set[asyncio.Task[None]]()
         try:
-            while self._endings:
+            while self._endings and self._poller is this:
                 self._stirred.clear()
                 for fetch in self._watch.plan(loop.time()):
                     under_way = loop.create_task(self._fetch(fetch))
@@ -192,14 +207,12 @@ class Waiter:
                     under_way.add_done_callback(fetches.discard)
                 await self._until_stirred(self._watch.wake_at)
         except Exception as error:
-            self._fail_all(error)
-            raise
+            self._stop_polling(error)
         finally:
             # Can somebody begin to wait while the fetches below are awaited? Yes, and then starts a poller anew;
             # so everything that is this one's own ends before the first await.
-            if self._poller is asyncio.current_task():
-                self._poller = None
-                self._fail_all(ClientClosed("polling was stopped while tasks were awaited"))
+            if self._poller is this:
+                self._stop_polling(ClientClosed("polling was stopped while tasks were awaited"))
             for under_way in fetches:
                 under_way.cancel()
             if fetches:
@@ -213,20 +226,27 @@ class Waiter:
             pass
 
     async def _fetch(self, fetch: Fetch) -> None:
-        """One planned fetch; whatever comes of it goes to the watch, and what that settles to the futures."""
+        """One planned fetch; a fault of ours in it ends the poller."""
+        try:
+            await self._look(fetch)
+        except Exception as error:
+            # Everybody is told, and the next wait starts afresh. It must have a watch of its own, since this one
+            # might wait for an answer to this fetch for ever.
+            self._stop_polling(error)
+        finally:
+            self._stirred.set()
+
+    async def _look(self, fetch: Fetch) -> None:
+        """Whatever comes of a fetch goes to the watch, and what that settles to the futures."""
         clock = asyncio.get_running_loop().time
         try:
             tasks = await self._ask(fetch)
         except KlingError as error:
             _log.info("a poll of %s failed: %s", self._path, error)
-            self._settle(self._watch.failed(fetch, error, clock()))
-        except Exception as error:
-            # A fault of ours: everybody is told, the poller ends, and the next wait starts afresh.
-            self._fail_all(error)
+            known = {key: self._watch.last(key) for key in self._endings}
+            self._settle(self._watch.failed(fetch, error, clock()), known)
         else:
-            self._settle(self._watch.absorb(tasks, clock(), fetch=fetch))
-        finally:
-            self._stirred.set()
+            self._settle(self._watch.absorb(tasks, clock(), fetch=fetch), {})
 
     async def _ask(self, fetch: Fetch) -> Sequence[Task]:
         if isinstance(fetch, Single):
@@ -265,4 +285,6 @@ def _about(error: KlingError, last: Task | None) -> KlingError:
     own.__cause__ = error.__cause__
     if last is not None:
         own.created, own.task_id, own.external_task_id = "yes", last.id, last.external_task_id
+    elif not isinstance(error, NotFound):
+        own.created = "unknown"  # an id that was never seen; only the vendor's word would be proof
     return own
