@@ -23,9 +23,18 @@ def refusal(field: str, value: object, allowed: str, *, error: type[KlingError] 
     Only numbers and short texts are shown: a longer one may be a prompt, an unexpected object may hold a secret.
     """
     kind = type(value).__name__
-    shown = repr(value) if isinstance(value, bool | int | float | str) else ""
-    given = f"{shown} ({kind})" if 0 < len(shown) <= 60 else kind
+    given = f"{shown} ({kind})" if (shown := _shown(value)) else kind
     return error(f"{field}: {given} is not allowed; it must be {allowed}")
+
+
+def _shown(value: object) -> str:
+    if not isinstance(value, bool | int | float | str):
+        return ""
+    try:
+        shown = repr(value)
+    except ValueError:  # Python writes no whole number of more than 4,300 digits
+        return ""
+    return shown if len(shown) <= 60 else ""
 
 
 def text(allowed: str, *, most: int | None = None) -> Check:
@@ -36,9 +45,11 @@ def text(allowed: str, *, most: int | None = None) -> Check:
             raise refusal(field.name, value, allowed)
         if most is not None and len(value) > most:
             raise RequestError(f"{field.name}: {len(value):,} characters are too many; at most {most:,} are allowed")
-        if any("\ud800" <= letter <= "\udfff" for letter in value):
+        try:
+            value.encode()
+        except UnicodeEncodeError:
             # json would write it and the vendor would refuse it, or worse, read something else.
-            raise RequestError(f"{field.name}: holds half of a surrogate pair, which is no character")
+            raise RequestError(f"{field.name}: holds half of a surrogate pair, which is no character") from None
 
     return check
 
@@ -107,11 +118,15 @@ def whole(
 def seconds(field: str, value: object, *, zero: bool = False, error: type[KlingError] = RequestError) -> float:
     """The number of seconds itself, if it is finite and positive (`zero=True`: or nought)."""
     allowed = f"a finite number of seconds, {'not negative' if zero else 'more than 0'}"
-    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+    if isinstance(value, bool) or not isinstance(value, int | float):
         raise refusal(field, value, allowed, error=error)
-    if value < 0 or (value == 0 and not zero):
+    try:
+        number = float(value)
+    except OverflowError:
+        number = math.inf
+    if not math.isfinite(number) or number < 0 or (number == 0 and not zero):
         raise refusal(field, value, allowed, error=error)
-    return float(value)
+    return number
 
 
 def policy_seconds(*, zero: bool = False) -> Check:

@@ -23,6 +23,11 @@ def _length(prompt: str | None) -> str:
     return "None" if prompt is None else f"<{len(prompt)} characters>"
 
 
+def _without_query(url: str | None) -> str:
+    # Signatures and tokens stand in the query; a picture may be given as megabytes of Base64.
+    return repr(url and url.partition("?")[0][:60])
+
+
 @attrs.frozen(kw_only=True)
 class VideoExtendRequest:
     """A request to extend a video that Kling made.
@@ -47,7 +52,7 @@ class VideoExtendRequest:
     )
     model_name: str | None = attrs.field(default=None, validator=optional(one_of(spec.MODELS)))
     mode: str | None = attrs.field(default=None, validator=optional(one_of(spec.MODES)))
-    callback_url: str | None = attrs.field(default=None, validator=optional(web_address))
+    callback_url: str | None = attrs.field(default=None, validator=optional(web_address), repr=_without_query)
     external_task_id: str | None = attrs.field(default=None, validator=optional(id_text(_OWN_ID)))
 
     @classmethod
@@ -73,7 +78,7 @@ class ReferenceVideo:
     Source: document-api, "Omni-Video".
     """
 
-    video_url: str = attrs.field(validator=web_address)
+    video_url: str = attrs.field(validator=web_address, repr=_without_query)
     refer_type: str = attrs.field(default="feature", validator=one_of(spec.OMNI_REFER_TYPES))
     keep_original_sound: str | None = attrs.field(default=None, validator=optional(one_of(spec.OMNI_KEEP_SOUND)))
 
@@ -89,7 +94,7 @@ class ReferenceImage:
     Source: document-api, "Omni-Video".
     """
 
-    image_url: str = attrs.field(validator=text("a URL or Base64 text"), repr=lambda url: repr(url[:60]))
+    image_url: str = attrs.field(validator=text("a URL or Base64 text"), repr=_without_query)
     type: str | None = attrs.field(default=None, validator=optional(one_of(spec.OMNI_IMAGE_TYPES)))
 
 
@@ -163,7 +168,7 @@ class OmniVideoRequest:
     aspect_ratio: str | None = attrs.field(default=None, validator=optional(one_of(spec.OMNI_ASPECT_RATIOS)))
     duration: int | None = attrs.field(default=None)
     watermark: bool | None = attrs.field(default=None, validator=optional(flag))
-    callback_url: str | None = attrs.field(default=None, validator=optional(web_address))
+    callback_url: str | None = attrs.field(default=None, validator=optional(web_address), repr=_without_query)
     external_task_id: str | None = attrs.field(default=None, validator=optional(id_text(_OWN_ID)))
 
     @duration.validator
@@ -198,7 +203,7 @@ class OmniVideoRequest:
 
     def _check_references(self) -> None:
         given = {"video": self.video_list, "image": self.image_list, "element": self.element_list}
-        for kind, number in re.findall(r"<<<(video|image|element)_(\d{1,9})>>>", self.prompt):
+        for kind, number in re.findall(r"<<<(video|image|element)_([0-9]+)>>>", self.prompt):
             if not 1 <= int(number) <= len(given[kind]):
                 raise RequestError(
                     f"prompt: <<<{kind}_{number}>>> points at nothing; {kind}_list has {len(given[kind])}"
@@ -216,9 +221,9 @@ class OmniVideoRequest:
             if name in known:
                 known[name] = _items(name, known[name], kind)
         if "watermark_info" in known:
-            known["watermark"] = _mapping("watermark_info", known.pop("watermark_info")).get("enabled")
-        if isinstance(known.get("duration"), str) and str(known["duration"]).isdecimal():
-            known["duration"] = int(str(known["duration"]))  # the vendor's spelling is a text
+            known["watermark"] = _watermark(known.pop("watermark_info"))
+        if isinstance(known.get("duration"), str):
+            known["duration"] = _SECONDS.get(str(known["duration"]), known["duration"])
         return _build(cls, known)
 
 
@@ -227,6 +232,17 @@ _OMNI_LISTS: Mapping[str, type[object]] = {
     "image_list": ReferenceImage,
     "element_list": ReferenceElement,
 }
+
+_SECONDS: Mapping[str, object] = {
+    str(seconds): seconds for seconds in range(spec.OMNI_MIN_SECONDS, spec.OMNI_MAX_SECONDS + 1)
+}  # the vendor's spelling is a text
+
+
+def _watermark(info: object) -> object:
+    members = _mapping("watermark_info", info)
+    if list(members) != ["enabled"] or not isinstance(members["enabled"], bool):
+        raise RequestError("watermark_info: must be a dictionary of one key, 'enabled', that is True or False")
+    return members["enabled"]
 
 
 def _known(members: Mapping[str, object], fields: Sequence[str], *, needed: str) -> dict[str, object]:

@@ -1,0 +1,106 @@
+from __future__ import annotations
+
+import copy
+import pickle
+from datetime import UTC, datetime
+from decimal import Decimal
+
+import attrs
+import pytest
+
+from kling_async.errors import NoVideo
+from kling_async.models import Page, ResourcePack, Task, TaskStatus, Video, supports
+
+URL = "https://files.example/a.mp4?Signature=planted&Expires=1"
+VIDEO = Video(id="v1", url=URL, duration=Decimal("9.6"), watermark_url="https://files.example/w.mp4?Signature=planted")
+TASK = Task(
+    id="t1",
+    status=TaskStatus.SUCCEED,
+    created_at=datetime(2024, 8, 4, tzinfo=UTC),
+    videos=(VIDEO, Video("v2")),
+    parent_video=VIDEO,
+    raw={"url": URL},
+)
+
+# The specification's model table, cell by cell.
+CELLS = [
+    ("kling-v1", "std", 5),
+    ("kling-v1", "std", 10),
+    ("kling-v1", "pro", 5),
+    ("kling-v1", "pro", 10),
+    ("kling-v1-5", "std", 5),
+    ("kling-v1-5", "std", 10),
+    ("kling-v1-5", "pro", 5),
+    ("kling-v1-5", "pro", 10),
+    ("kling-v1-6", "std", 5),
+    ("kling-v1-6", "std", 10),
+    ("kling-v1-6", "pro", 5),
+    ("kling-v1-6", "pro", 10),
+]
+
+
+@pytest.mark.parametrize(("model", "mode", "seconds"), CELLS)
+def test_each_cell_of_the_table_is_supported(model: str, mode: str, seconds: int) -> None:
+    assert supports(model, mode, seconds)
+
+
+@pytest.mark.parametrize(
+    ("model", "mode", "seconds"),
+    [
+        ("kling-v2", "std", 5),
+        ("kling-video-o1", "pro", 5),
+        ("", "std", 5),
+        ("kling-v1", "ultra", 5),
+        ("kling-v1", "std", 7),
+        ("kling-v1", "std", 0),
+    ],
+)
+def test_nothing_else_is_supported(model: str, mode: str, seconds: int) -> None:
+    assert not supports(model, mode, seconds)
+
+
+@pytest.mark.parametrize("status", TaskStatus)
+def test_a_task_has_ended_when_it_succeeded_or_failed(status: TaskStatus) -> None:
+    assert status.ended == (status in {"succeed", "failed"})
+
+
+def test_the_video_of_a_task_is_its_first() -> None:
+    assert TASK.video is VIDEO
+
+
+@pytest.mark.parametrize("status", [TaskStatus.PROCESSING, TaskStatus.FAILED, TaskStatus.SUCCEED])
+def test_a_task_without_videos_says_so(status: TaskStatus) -> None:
+    task = Task(id="t1", status=status, external_task_id="mine")
+    with pytest.raises(NoVideo, match=f"task t1 is {status.value} and has no video") as caught:
+        _ = task.video
+    assert caught.value.task is task
+
+
+@pytest.mark.parametrize("shown", [repr(VIDEO), repr(TASK), str(TASK), repr(Page(1, 30, (TASK,)))])
+def test_repr_hides_the_signed_query_of_urls(shown: str) -> None:
+    assert "planted" not in shown
+    assert "https://files.example/a.mp4" in shown  # control: the harmless half is there
+
+
+def test_repr_of_a_video_without_url() -> None:
+    assert repr(Video("v1")) == "Video(id='v1', url=None, duration=None)"
+
+
+@pytest.mark.parametrize("value", [VIDEO, TASK, Page(1, 30, (TASK,)), ResourcePack("n", "i", "t", "online")])
+def test_data_is_frozen(value: object) -> None:
+    with pytest.raises(attrs.exceptions.FrozenInstanceError):
+        value.id = "other"  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize("value", [VIDEO, TASK, Page(1, 30, (TASK,)), ResourcePack("n", "i", "t", "online")])
+def test_data_travels(value: object) -> None:
+    assert pickle.loads(pickle.dumps(value)) == copy.deepcopy(value) == value  # noqa: S301 - our own bytes
+
+
+def test_the_raw_record_does_not_decide_equality() -> None:
+    assert attrs.evolve(TASK, raw={}) == TASK
+    assert attrs.evolve(TASK, id="t2") != TASK  # control
+
+
+def test_tasks_can_be_kept_in_sets() -> None:
+    assert len({TASK, attrs.evolve(TASK, raw={})}) == 1
