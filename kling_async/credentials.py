@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import warnings
 from collections.abc import Mapping
 from typing import NoReturn
 
@@ -25,6 +26,11 @@ class Secret(str):
 
     def __repr__(self) -> str:
         return "<secret>"
+
+
+def _secret(key: str) -> str:
+    # Not for what is no text: the validator refuses that, and a None must not become the key "None".
+    return Secret(key) if issubclass(type(key), str) else key
 
 
 def _key(_: object, field: attrs.Attribute[str], value: object) -> None:
@@ -52,7 +58,7 @@ class ApiKey(_Unpicklable):
     Source: document-api, "Authentication".
     """
 
-    key: str = attrs.field(validator=_key, converter=Secret)
+    key: str = attrs.field(validator=_key, converter=_secret)
 
     def __repr__(self) -> str:
         return "ApiKey(<secret>)"
@@ -69,7 +75,7 @@ class AccessKey(_Unpicklable):
     """
 
     access_key: str = attrs.field(validator=_key)
-    secret_key: str = attrs.field(validator=_key, converter=Secret)
+    secret_key: str = attrs.field(validator=_key, converter=_secret)
 
     def __repr__(self) -> str:
         return f"AccessKey('…{self.access_key[-4:]}', <secret>)"
@@ -138,7 +144,9 @@ class Signer:
             "exp": there + spec.JWT_LIFETIME_SECONDS,
             "nbf": there - spec.JWT_NOT_BEFORE_SECONDS,
         }
-        token = jwt.encode(claims, str(credentials.secret_key), algorithm=spec.JWT_ALGORITHM)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # that the key is short: its length is the vendor's choice
+            token = jwt.encode(claims, str(credentials.secret_key), algorithm=spec.JWT_ALGORITHM)
         # A wall clock set back leaves a token "from the future": sign anew then, too.
         self._good_from = now - _RENEW_BEFORE_SECONDS
         self._good_until = now + spec.JWT_LIFETIME_SECONDS - _RENEW_BEFORE_SECONDS

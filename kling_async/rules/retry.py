@@ -24,7 +24,9 @@ class RetrySchedule:
     def __init__(self, policy: RetryPolicy, draw: Callable[[], float]) -> None:
         self._policy = policy
         self._draw = draw
-        self._longest = backoff.expo(base=2, factor=policy.first_wait, max_value=policy.max_wait)
+        # Nought times a power is nought for ever, until the power is too large for a float.
+        last = policy.max_wait if policy.first_wait else 0.0
+        self._longest = backoff.expo(base=2, factor=policy.first_wait, max_value=last)
         next(self._longest)  # backoff's generators give their first value to the second call
 
     def after(self, error: KlingError) -> float | None:

@@ -1,0 +1,77 @@
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import attrs
+import pytest
+
+from kling_async.errors import ConfigurationError
+from kling_async.policies import DEFAULT_WAIT_SECONDS, PollPolicy, PoolLimits, RetryPolicy
+
+Policy = type[RetryPolicy | PollPolicy | PoolLimits]
+
+DEFAULTS: dict[Policy, dict[str, float]] = {
+    RetryPolicy: {
+        "timeout": 30.0,
+        "attempt_timeout": 20.0,
+        "first_wait": 0.5,
+        "max_wait": 8.0,
+        "max_retry_after": 60.0,
+    },
+    PollPolicy: {"interval": 5.0, "singles": 4, "concurrency": 10, "max_failure_wait": 30.0},
+    PoolLimits: {"creates": 20, "reads": 20, "files": 4},
+}
+MAY_BE_NOUGHT = {"first_wait", "max_wait", "max_retry_after", "singles"}
+WHOLE = {"singles", "concurrency", "creates", "reads", "files"}
+FIELDS = [(policy, name) for policy, fields in DEFAULTS.items() for name in fields]
+
+
+def make(policy: Callable[..., object], **members: object) -> object:
+    return policy(**members)
+
+
+@pytest.mark.parametrize(("policy", "name"), FIELDS)
+def test_defaults(policy: Policy, name: str) -> None:
+    assert getattr(policy(), name) == DEFAULTS[policy][name]
+
+
+@pytest.mark.parametrize("field", [field for policy in DEFAULTS for field in attrs.fields(policy)])
+def test_every_number_is_checked(field: attrs.Attribute[object]) -> None:
+    assert field.validator is not None
+
+
+@pytest.mark.parametrize("policy", DEFAULTS)
+def test_policies_are_frozen(policy: Policy) -> None:
+    with pytest.raises(attrs.exceptions.FrozenInstanceError):
+        setattr(policy(), attrs.fields(policy)[0].name, 1)
+
+
+@pytest.mark.parametrize(("policy", "name"), FIELDS)
+@pytest.mark.parametrize("value", [-1, float("nan"), float("inf"), "1", None, True, -0.5])
+def test_a_bad_number_is_told(policy: Policy, name: str, value: object) -> None:
+    with pytest.raises(ConfigurationError, match=f"{name}: .* is not allowed; it must be a (finite|whole) number"):
+        make(policy, **{name: value})
+
+
+@pytest.mark.parametrize(("policy", "name"), FIELDS)
+def test_nought_is_taken_where_it_makes_sense(policy: Policy, name: str) -> None:
+    if name in MAY_BE_NOUGHT:
+        assert getattr(make(policy, **{name: 0}), name) == 0
+        return
+    with pytest.raises(ConfigurationError, match=f"{name}: 0"):
+        make(policy, **{name: 0})
+
+
+@pytest.mark.parametrize(("policy", "name"), FIELDS)
+def test_a_good_number_is_taken(policy: Policy, name: str) -> None:
+    assert getattr(make(policy, **{name: 7}), name) == 7
+
+
+@pytest.mark.parametrize(("policy", "name"), [field for field in FIELDS if field[1] in WHOLE])
+def test_a_count_is_whole(policy: Policy, name: str) -> None:
+    with pytest.raises(ConfigurationError, match=f"{name}: 1.5"):
+        make(policy, **{name: 1.5})
+
+
+def test_a_wait_has_an_end_by_default() -> None:
+    assert DEFAULT_WAIT_SECONDS == 1800.0
