@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import socket
+import ssl
 import struct
 from collections.abc import Mapping
 from contextlib import suppress
@@ -51,19 +52,20 @@ class FaultServer:
     connections: int = attrs.field(default=0, init=False)
     sent: int = attrs.field(default=0, init=False)  # bytes that the other side took, or the sockets between
     port: int = attrs.field(default=0, init=False)
+    tls: ssl.SSLContext | None = None
     _server: asyncio.Server | None = attrs.field(default=None, init=False)
     _at_work: set[asyncio.Task[None]] = attrs.field(factory=set, init=False)
 
     @classmethod
-    def of(cls, *acts: Act) -> Self:
-        return cls(list(acts))
+    def of(cls, *acts: Act, tls: ssl.SSLContext | None = None) -> Self:
+        return cls(list(acts), tls=tls)
 
     @property
     def url(self) -> str:
-        return f"http://127.0.0.1:{self.port}"
+        return f"{'https' if self.tls else 'http'}://127.0.0.1:{self.port}"
 
     async def __aenter__(self) -> Self:
-        self._server = await asyncio.start_server(self._connected, "127.0.0.1", 0)
+        self._server = await asyncio.start_server(self._connected, "127.0.0.1", 0, ssl=self.tls)
         self.port = self._server.sockets[0].getsockname()[1]
         return self
 
