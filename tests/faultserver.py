@@ -23,12 +23,14 @@ class Act:
 
     Attributes:
         read: what is read first: `nothing`, the `head`, all, or so many bytes of the body.
+        wait: seconds before anything is sent.
         say: what is sent then.
         pace: seconds before each byte of that; 0 for all at once.
         then: what becomes of the connection.
     """
 
     read: Literal["nothing", "head", "all"] | int = "all"
+    wait: float = 0.0
     say: bytes = attrs.field(default=b"", repr=False)
     pace: float = 0.0
     then: Literal["keep", "close", "reset", "silence"] = "close"
@@ -115,6 +117,7 @@ class FaultServer:
             self.received.append(Received(head[0], headers, body))
 
     async def _say(self, act: Act, writer: asyncio.StreamWriter) -> None:
+        await asyncio.sleep(act.wait)
         size = 1 if act.pace else 65_536
         for place in range(0, len(act.say), size):
             if act.pace:
