@@ -14,7 +14,7 @@ import attrs
 
 from kling_async import spec
 from kling_async.errors import KlingError, MalformedResponse, NotFound
-from kling_async.models import Task
+from kling_async.models import Task, TaskStatus
 from kling_async.policies import PollPolicy
 from kling_async.rules.retry import worth_retrying
 
@@ -160,12 +160,21 @@ class Watch:
         count, settled = 0, list[Settled]()
         for task in tasks:
             count += 1
-            for key in {task.id, task.external_task_id or task.id}:
+            for key in self._keys_of(task, fetch):
                 if key in self._awaited:
                     settled += self._saw(key, task, now)
         if fetch is not None:
             self._answered(fetch, now, full=isinstance(fetch, Sweep) and count >= fetch.size)
         return settled
+
+    def _keys_of(self, task: Task, fetch: Fetch | None) -> set[str]:
+        keys = {task.id, task.external_task_id or task.id}
+        # Asked for by the caller's own id, the vendor may answer without repeating it.
+        if isinstance(fetch, Single) and task.external_task_id is None:
+            last = self.last(fetch.key)
+            if last is None or last.id == task.id:
+                keys.add(fetch.key)
+        return keys
 
     def _saw(self, key: str, task: Task, now: float) -> list[Settled]:
         awaited = self._awaited[key]
@@ -224,14 +233,25 @@ class Watch:
 
 
 def _later(one: Task | None, other: Task | None) -> Task | None:
-    """The newer of two looks at a task: an ended state is never left, an older record never undoes a newer one."""
+    """The later of two looks at a task: no look leads back to an earlier state, nor to an older record of the same.
+
+    The state comes first: the vendor's servers need not agree on the time, and an end not believed is never seen again.
+    """
     if one is None or other is None:
         return other if one is None else one
-    if one.status.ended:
-        return one
-    if one.updated_at and other.updated_at and other.updated_at < one.updated_at:
-        return one
-    return other
+    if _STAGES[one.status] != _STAGES[other.status]:
+        return max(one, other, key=lambda task: _STAGES[task.status])
+    is_older = one.updated_at and other.updated_at and other.updated_at < one.updated_at
+    return one if one.status.ended or is_older else other
+
+
+_STAGES = {
+    TaskStatus.SUBMITTED: 0,
+    TaskStatus.PROCESSING: 1,
+    TaskStatus.UNKNOWN: 1,  # somewhere on the way, as far as anybody knows
+    TaskStatus.SUCCEED: 2,
+    TaskStatus.FAILED: 2,
+}
 
 
 def _ends_wait(error: KlingError, *, seen: bool) -> bool:
