@@ -215,7 +215,8 @@ async def test_half_a_json_of_the_right_length_is_no_answer(transport: MakeTrans
 
 
 async def test_garbage_status_line_is_unknown_although_the_library_calls_it_400(transport: MakeTransport) -> None:
-    async with FaultServer.of(Act(say=b"THIS IS NOT HTTP\r\n\r\n")) as server:
+    # The connection stays: an end right behind the garbage would sometimes be told as status 0.
+    async with FaultServer.of(Act(say=b"THIS IS NOT HTTP\r\n\r\n", then="silence")) as server:
         error = await lost(transport(server.url).create(POST))
         assert getattr(error.__cause__, "status", None) == 400  # the control: by status it would read as refused
         assert len(server.received) == 1
