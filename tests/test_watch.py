@@ -201,14 +201,36 @@ def test_a_task_seen_elsewhere_counts() -> None:
     assert (watch.plan(5.0), watch.wake_at) == ([], 8.0)
 
 
-def test_a_task_seen_elsewhere_need_not_be_asked_for_any_more() -> None:
+def queued() -> tuple[Watch, Fetch]:
+    """A watch that asks for ten tasks singly, with twenty more in the queue; and one of its queries."""
     watch = watch_of(*range(30))
     [sweep] = watch.plan(5.0)
     watch.absorb([], 5.0, fetch=sweep)
-    watch.absorb([task(n) for n in range(10, 30)], 5.0)
-    assert len(watch.plan(5.0)) == 10
-    watch.discard("0")
+    first, *others = watch.plan(5.0)
+    assert len(others) == 9
+    return watch, first
+
+
+def test_a_queued_task_seen_elsewhere_need_not_be_asked_for_any_more() -> None:
+    watch, fetch = queued()
+    watch.absorb([task(n) for n in range(30)], 5.0)
+    watch.failed(fetch, BUSY, 5.0)
     assert watch.plan(5.0) == []
+
+
+def test_a_queued_task_that_nobody_awaits_any_more_is_not_asked_for() -> None:
+    watch, fetch = queued()
+    for n in range(30):
+        watch.discard(str(n))
+    watch.failed(fetch, BUSY, 5.0)
+    assert watch.plan(5.0) == []
+
+
+def test_other_queued_tasks_are_asked_for_when_a_query_is_over() -> None:
+    # Control of the two above.
+    watch, fetch = queued()
+    watch.failed(fetch, BUSY, 5.0)
+    assert len(watch.plan(5.0)) == 1
 
 
 def test_a_task_seen_elsewhere_while_asked_for_waits_for_its_answer() -> None:

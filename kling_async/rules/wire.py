@@ -202,7 +202,7 @@ def scrubbed(text: str) -> str:
     return _SECRETS.sub("<secret>", text)
 
 
-_SECRETS = re.compile(r"""(?i:bearer\s+)\S+|\beyJ[\w-]+(?:\.[\w-]*)*|(?<=\w)\?[\w%-]+=[^\s"'<>]+""")
+_SECRETS = re.compile(r"""(?i:bearer\s+)\S+|\beyJ[\w-]+(?:\.[\w-]*)*|(?<=[\w/])\?[\w%-]+=[^\s"'<>]+""")
 
 
 def retry_after(headers: Mapping[str, str]) -> float | None:
@@ -221,7 +221,9 @@ def server_time(headers: Mapping[str, str]) -> float | None:
 
 def _http_date(given: str) -> float | None:
     try:
-        return parsedate_to_datetime(given).timestamp()
+        time = parsedate_to_datetime(given)
+        # A time without a zone would be read as this machine's; in HTTP it can only be UTC.
+        return (time if time.tzinfo else time.replace(tzinfo=UTC)).timestamp()
     except (ValueError, OverflowError):
         return None
 
@@ -260,8 +262,8 @@ def read_packs(envelope: Envelope) -> tuple[ResourcePack, ...]:
     Raises:
         MalformedResponse: the answer holds no list of packs, or one that cannot be read.
     """
-    data = envelope.data if isinstance(envelope.data, dict) else {}
-    records = data.get("resource_pack_subscribe_infos") or []
+    data = {} if envelope.data is None else envelope.data
+    records = _present(data).get("resource_pack_subscribe_infos", []) if isinstance(data, dict) else None
     if not isinstance(records, list):
         raise _unreadable(envelope, "the list of resource packs is no list")
     return tuple(_read(envelope, ResourcePack, record) for record in records)
@@ -309,6 +311,7 @@ def _task_members(record: object) -> dict[str, Any]:
     """A task's record by our names. Members that are absent, null or empty fall back to the model's defaults."""
     told = _present(record)
     info, result = _present(told.get("task_info", {})), _present(told.get("task_result", {}))
+    parent = _present(info.get("parent_video", {}))
     members = {
         "id": told.get("task_id"),
         "status": told.get("task_status"),
@@ -317,7 +320,7 @@ def _task_members(record: object) -> dict[str, Any]:
         "created_at": told.get("created_at"),
         "updated_at": told.get("updated_at"),
         "videos": result.get("videos"),
-        "parent_video": info.get("parent_video"),
+        "parent_video": parent if "id" in parent else None,  # without an id it names nothing
         "final_unit_deduction": told.get("final_unit_deduction"),
         "raw": record,
     }
