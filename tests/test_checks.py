@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import attrs
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from kling_async.checks import (
@@ -179,6 +179,7 @@ anything = st.one_of(
 )
 
 
+@settings(max_examples=50)
 @given(st.sampled_from([field.name for field in attrs.fields(Form)]), anything)
 def test_whatever_is_given_it_passes_or_the_error_is_ours(name: str, value: object) -> None:
     try:

@@ -3,7 +3,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from kling_async.models import Page, Task, TaskStatus
@@ -39,6 +39,7 @@ def ids(listing: Listing, size: int, first: int = 1) -> list[int]:
     return [int(task.id) for page in walked(listing, Walk(first, size), size) for task in page.tasks]
 
 
+@settings(max_examples=60)
 @given(count=st.integers(0, 40), size=st.integers(1, 9), arrivals=st.lists(st.integers(0, 12), max_size=60).map(tuple))
 def test_nothing_is_repeated_and_nothing_is_lost(count: int, size: int, arrivals: tuple[int, ...]) -> None:
     seen = ids(Listing(count, arrivals), size)

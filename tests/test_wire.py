@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from multidict import CIMultiDict
 
@@ -361,6 +361,7 @@ def test_any_bytes_end_in_one_kind_of_error(body: bytes, status: int) -> None:
         read_envelope(LIST, answer(body, status=status))
 
 
+@settings(max_examples=30)
 @given(json_values, st.sampled_from([200, 302, 400, 500]))
 def test_any_json_is_an_envelope_or_an_error_of_ours(body: object, status: int) -> None:
     try:
@@ -369,6 +370,7 @@ def test_any_json_is_an_envelope_or_an_error_of_ours(body: object, status: int) 
         assert str(error)  # noqa: PT017 - any of ours is fine, and it can be told
 
 
+@settings(max_examples=30)
 @given(st.one_of(records, json_values))
 def test_any_record_is_a_task_or_malformed(record: object) -> None:
     envelope = read_envelope(ONE, answer({"code": 0, "data": record}))
@@ -381,12 +383,14 @@ def test_any_record_is_a_task_or_malformed(record: object) -> None:
     assert repr(task)
 
 
+@settings(max_examples=30)
 @given(st.lists(st.one_of(records, json_values), max_size=4))
 def test_any_page_is_read_as_far_as_it_goes(page: list[object]) -> None:
     good = {"task_id": "1", "task_status": "succeed"}
     assert read_tasks(success([*page, good]))[-1].id == "1"
 
 
+@settings(max_examples=30)
 @given(json_values)
 def test_any_costs_are_packs_or_malformed(data: object) -> None:
     for told_ in (data, {"resource_pack_subscribe_infos": data}, {"resource_pack_subscribe_infos": [data]}):

@@ -132,15 +132,14 @@ class Watch:
         if self._round is None or self._round.in_flight:
             return []
         if len(self._round.unseen) <= self._policy.singles:
-            self._end_round()
+            self._end(self._round)
             return []
         self._round.in_flight = True
         return [self._round.page]
 
-    def _end_round(self) -> None:
-        if self._round is not None:
-            self._to_ask.update(dict.fromkeys(self._round.unseen))
-            self._round = None
+    def _end(self, round_: _Round) -> None:
+        self._to_ask.update(dict.fromkeys(round_.unseen))
+        self._round = None
 
     def _next_singles(self) -> list[Fetch]:
         free = self._policy.concurrency - self._asking
@@ -204,7 +203,7 @@ class Watch:
             if full and fetch.number < self._round.last_page:
                 self._round.page = Sweep(fetch.number + 1, fetch.size)
             else:
-                self._end_round()
+                self._end(self._round)
 
     def failed(self, fetch: Fetch, error: KlingError, now: float) -> list[Settled]:
         """What a failed fetch settles: nothing while the trouble may pass; the deadline is the waiter's own."""
