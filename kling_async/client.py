@@ -136,6 +136,7 @@ class KlingClient:
             RequestError: the video has no https URL, or the path is a folder.
             NoVideo: the task has no video (yet).
             DownloadError: the file could not be fetched or written; nothing is left behind.
+            ClientClosed: the client was closed meanwhile; nothing is left behind.
         """
         return await self._downloader.fetch(video, path)
 

@@ -390,6 +390,19 @@ async def test_read_under_way_when_the_client_closes_says_so(kling: KlingClient,
     assert "SessionPool closed" in repr(kling)  # and nothing was opened again
 
 
+async def test_read_in_the_middle_of_a_body_when_the_client_closes_says_so(
+    kling: KlingClient, simulator: Simulator
+) -> None:
+    simulator.script(Fault.trickle(1.0))
+    read = asyncio.ensure_future(_page(kling))
+    await asyncio.sleep(5.0)
+    await kling.close()
+    begun = asyncio.get_running_loop().time()
+    with pytest.raises(ClientClosed):
+        await read
+    assert asyncio.get_running_loop().time() - begun < 0.1
+
+
 async def test_read_between_attempts_when_the_client_closes_says_so(kling: KlingClient, simulator: Simulator) -> None:
     simulator.script(Fault.code(5001, headers={"Retry-After": "10"}))
     read = asyncio.ensure_future(_page(kling))

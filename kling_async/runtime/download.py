@@ -40,12 +40,14 @@ class Downloader:
             RequestError: the video has no URL, or not one of https; the path is a folder, or is being written.
             NoVideo: a task that has no video (yet).
             DownloadError: the file could not be fetched or written; nothing is left at the path or beside it.
+            ClientClosed: the client was closed meanwhile; likewise.
         """
         url = self._vetted(video.video if isinstance(video, Task) else video)
         target = Path(path)
         if "\0" in str(target):
             raise RequestError("path: holds a null character, which no file's name can")
-        if target.is_dir():  # noqa: ASYNC240 - one stat, no slower than the thread that would do it
+        # One stat, no slower than the thread that would do it; os.path's own takes a name too long for a "no".
+        if os.path.isdir(target):  # noqa: ASYNC240, PTH112
             raise RequestError(f"path: {target} is a folder; it must name a file")
         place = os.path.realpath(target)  # noqa: ASYNC240 - likewise; one file has many spellings
         if place in self._under_way:
@@ -61,7 +63,10 @@ class Downloader:
             raise RequestError(f"video: {video.id} has no URL; ask for its task again")
         try:
             parts, url = urlsplit(video.url), URL(video.url, encoded=True)
+            usable = bool(url.host)  # asked for here, since yarl looks at host and port only when they are asked for
         except ValueError:
+            usable = False
+        if not usable:
             raise RequestError(f"video: the URL of {video.id} is none") from None
         if parts.scheme != "https" and f"{parts.scheme}://{parts.netloc}" != self.home:
             raise RequestError(f"video: the URL of {video.id} is not https, and not of the API's own host")
@@ -71,17 +76,19 @@ class Downloader:
         part = target.with_name(target.name + ".part")
         share = self._pool.share("files")
         try:
-            async with share.gate:
+            async with share.gate, share.until_closed():
                 if share.session.closed:  # while this one waited for its turn
-                    raise ClientClosed(f"{target}: the client was closed before the download began")
+                    raise TimeoutError
                 await self._stream(share.session, url, part)
             # The rename is the one step that makes the film appear, and it is whole by then. Not in a thread: one that
             # a cancellation leaves behind could rename what the next download of this path has just begun.
             part.replace(target)
-        except OSError as error:  # aiohttp's connection errors and TimeoutError are OSErrors too
+        except (OSError, aiohttp.ClientError, ValueError) as error:
+            if share.session.closed:
+                raise ClientClosed(
+                    f"{target}: the client was closed before the film was whole", host=url.host
+                ) from error
             raise DownloadError(f"{target}: {_told(error)}", host=url.host) from error
-        except (aiohttp.ClientError, ValueError) as error:
-            raise DownloadError(f"{target}: the connection broke: {type(error).__name__}", host=url.host) from error
         finally:
             # Where it cannot be removed it could not be written either, and that has been told.
             with suppress(OSError):
@@ -115,7 +122,9 @@ def _settle(file: IO[bytes]) -> None:
     os.fsync(file.fileno())
 
 
-def _told(error: OSError) -> str:
+def _told(error: Exception) -> str:
     if isinstance(error, TimeoutError):
         return f"the file's host was silent for {_STALL_SECONDS:.0f} s"
+    if isinstance(error, aiohttp.ClientError) or not isinstance(error, OSError):
+        return f"the connection broke: {type(error).__name__}"
     return error.strerror or type(error).__name__

@@ -9,8 +9,8 @@ from __future__ import annotations
 import asyncio
 import os
 import warnings
-from collections.abc import AsyncGenerator
-from contextlib import AsyncExitStack, suppress
+from collections.abc import AsyncGenerator, AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from math import inf
 from typing import Literal
 
@@ -39,6 +39,26 @@ class Share:
 
     session: aiohttp.ClientSession
     gate: asyncio.Semaphore
+    _under_way: set[asyncio.Timeout] = attrs.field(factory=set, init=False)
+
+    @asynccontextmanager
+    async def until_closed(self) -> AsyncIterator[None]:
+        """Ends what is done within by a `TimeoutError` when the session is closed under it.
+
+        Left alone, aiohttp never wakes whoever reads the body of a connection that was closed from this side.
+        """
+        async with asyncio.timeout(None) as scope:
+            self._under_way.add(scope)
+            try:
+                yield
+            finally:
+                self._under_way.discard(scope)
+
+    async def close(self) -> None:
+        """Closes the session, and ends what is under way in it."""
+        for scope in self._under_way:
+            scope.reschedule(0)
+        await self.session.close()
 
 
 @attrs.define(eq=False)
@@ -66,7 +86,7 @@ class _Opened:
         async with AsyncExitStack() as stack:  # goes through with it if the first is cancelled
             stack.callback(_open.discard, self)
             for share in self.shares.values():
-                stack.push_async_callback(share.session.close)
+                stack.push_async_callback(share.close)
             yield
 
     async def close(self) -> None:

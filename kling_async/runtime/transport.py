@@ -147,33 +147,36 @@ class Transport:
             header = self._signer.header(self._wall())
             left = self._retry.attempt_timeout if deadline is None else deadline - clock()
             budget = min(self._retry.attempt_timeout, max(left, _LEAST_SECONDS))
-            return header, await self._request(call, share.session, header, budget)
+            return header, await self._request(call, share, header, budget)
         finally:
             share.gate.release()
 
     def _closed(self, attempts: int = 0) -> ClientClosed:
         return ClientClosed("the client was closed before the answer came", host=self.host, attempts=attempts)
 
-    async def _request(self, call: Call, session: aiohttp.ClientSession, header: str, budget: float) -> Response:
+    async def _request(self, call: Call, share: Share, header: str, budget: float) -> Response:
         """The one place where exceptions of the HTTP library become ours."""
         sent = Sent(left=call.method == "GET")
         headers = {"Authorization": header}
         if call.body is not None:
             headers["Content-Type"] = "application/json"
         try:
-            async with session.request(
-                call.method,
-                URL(self.base_url + call.target, encoded=True),
-                data=call.body,
-                headers=headers,
-                allow_redirects=False,
-                timeout=timeout(budget),
-                trace_request_ctx=sent,
-            ) as answer:
+            async with (
+                share.until_closed(),
+                share.session.request(
+                    call.method,
+                    URL(self.base_url + call.target, encoded=True),
+                    data=call.body,
+                    headers=headers,
+                    allow_redirects=False,
+                    timeout=timeout(budget),
+                    trace_request_ctx=sent,
+                ) as answer,
+            ):
                 return Response(answer.status, answer.headers, await _body(answer))
         except (aiohttp.ClientError, OSError, ValueError) as error:  # a TimeoutError is an OSError
             raise TransportError(
-                _told(error, budget),
+                "the client was closed before the answer came" if share.session.closed else _told(error, budget),
                 sent=sent.left,
                 worth_retrying=not isinstance(error, aiohttp.ClientConnectorCertificateError | aiohttp.InvalidURL),
                 host=self.host,

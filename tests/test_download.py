@@ -1,0 +1,346 @@
+"""A film on disk: whole, or not there at all."""
+
+from __future__ import annotations
+
+import asyncio
+import gzip
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from faultserver import Act, FaultServer, answer
+from virtual import wall
+
+from kling_async import ApiKey, ClientClosed, DownloadError, KlingClient, NoVideo, RequestError, Task, TaskStatus, Video
+from kling_async.policies import PoolLimits
+from kling_async.simulator import Fault, Simulator
+
+FILM = os.urandom(3 * 1024 * 1024 + 17)
+WHOLE = answer(FILM, headers={"Content-Type": "video/mp4"})
+
+
+def at(server: FaultServer) -> tuple[KlingClient, Video]:
+    """A client whose API's own origin is the server, and a video that lies there."""
+    client = KlingClient(ApiKey("test-key"), base_url=server.url, wall=wall, pool=PoolLimits(files=2))
+    return client, Video("v-1", url=f"{server.url}/films/v-1.mp4?sign=a%2Fb")
+
+
+async def refused(server: FaultServer, path: Path) -> DownloadError:
+    """The error of a download that leaves nothing behind."""
+    client, video = at(server)
+    async with client:
+        with pytest.raises(DownloadError) as caught:
+            await client.download(video, path)
+    assert not list(path.parent.glob("*.part"))
+    return caught.value
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return tmp_path / "film.mp4"
+
+
+async def test_file_is_whole_and_the_part_is_gone(path: Path) -> None:
+    async with FaultServer.of(Act(say=WHOLE)) as server:
+        client, video = at(server)
+        async with client:
+            assert await client.download(video, path) == path
+    assert path.read_bytes() == FILM
+    assert os.listdir(path.parent) == ["film.mp4"]  # noqa: PTH208 -- names are what counts
+
+
+async def test_path_may_be_a_text(path: Path) -> None:
+    async with FaultServer.of(Act(say=WHOLE)) as server:
+        client, video = at(server)
+        async with client:
+            assert await client.download(video, str(path)) == path
+
+
+async def test_simulated_film_of_a_task_is_downloaded(kling: KlingClient, simulator: Simulator, path: Path) -> None:
+    task = await kling.video_extend.run(simulator.sources[0])
+    await kling.download(task, path)
+    assert path.read_bytes()[4:8] == b"ftyp"
+
+
+async def test_body_in_chunks_is_whole_too(path: Path) -> None:
+    chunked = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n6\r\n world\r\n0\r\n\r\n"
+    async with FaultServer.of(Act(say=chunked)) as server:
+        client, video = at(server)
+        async with client:
+            await client.download(video, path)
+    assert path.read_bytes() == b"hello world"
+
+
+async def test_file_that_stood_there_is_replaced(path: Path) -> None:
+    path.write_bytes(b"old")
+    async with FaultServer.of(Act(say=WHOLE)) as server:
+        client, video = at(server)
+        async with client:
+            await client.download(video, path)
+    assert path.read_bytes() == FILM
+
+
+async def test_file_that_stood_there_survives_a_failure(path: Path) -> None:
+    path.write_bytes(b"old")
+    async with FaultServer.of(Act(say=WHOLE[:-1])) as server:
+        await refused(server, path)
+    assert path.read_bytes() == b"old"
+
+
+async def test_part_that_was_left_behind_is_no_obstacle(path: Path) -> None:
+    path.with_name("film.mp4.part").write_bytes(b"x" * 10_000_000)
+    async with FaultServer.of(Act(say=WHOLE)) as server:
+        client, video = at(server)
+        async with client:
+            await client.download(video, path)
+    assert path.read_bytes() == FILM
+    assert not path.with_name("film.mp4.part").exists()
+
+
+# --- what the host may do --------------------------------------------------------------------------------------------
+
+BAD = {
+    "403": Act(say=answer(b"no", status="403 Forbidden")),
+    "404": Act(say=answer(b"no", status="404 Not Found")),
+    "410": Act(say=answer(b"no", status="410 Gone")),
+    "500": Act(say=answer(b"no", status="500 Oops")),
+    "206": Act(say=answer(b"part of it", status="206 Partial Content")),
+    "redirect": Act(say=answer(b"", status="302 Found", headers={"Location": "http://127.0.0.1:9/"})),
+    "cut": Act(say=WHOLE[:2_000_000]),
+    "cut by a reset": Act(say=WHOLE[:2_000_000], then="reset"),
+    "one byte short": Act(say=WHOLE[:-1]),
+    "empty": Act(say=answer(b"")),
+    "empty, no length": Act(say=b"HTTP/1.1 200 OK\r\n\r\n"),
+    "chunks cut": Act(say=b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhel"),
+    "compressed all the same": Act(say=answer(b"\x1f\x8b\x08\x00nonsense", headers={"Content-Encoding": "gzip"})),
+    "no HTTP": Act(say=b"THIS IS NOT HTTP\r\n\r\n"),
+    "close": Act(),
+    "reset": Act(then="reset"),
+    "reset on accept": Act(read="nothing", then="reset"),
+    "silence": Act(then="silence"),
+    "stall": Act(say=WHOLE[:100_000], then="silence"),
+}
+
+
+@pytest.mark.parametrize("act", BAD.values(), ids=BAD.keys())
+async def test_film_that_is_not_whole_is_an_error_and_leaves_nothing(path: Path, act: Act) -> None:
+    async with FaultServer.of(act) as server:
+        error = await refused(server, path)
+        assert str(path) in error.message
+        assert error.host == "127.0.0.1"
+        assert "sign" not in str(error)
+        assert server.connections <= 2  # the HTTP library repeats a GET that ended without an answer, once
+    assert not path.exists()
+
+
+async def test_compressed_to_another_length_is_an_error(path: Path) -> None:
+    packed = gzip.compress(b"a film" * 1000)
+    async with FaultServer.of(Act(say=answer(packed, headers={"Content-Encoding": "gzip"}))) as server:
+        error = await refused(server, path)
+        assert "6000 bytes" in error.message
+
+
+@pytest.mark.parametrize("act", [BAD["silence"], BAD["stall"]], ids=["silence", "stall"])
+async def test_silence_is_borne_for_half_a_minute(path: Path, act: Act) -> None:
+    async with FaultServer.of(act) as server:
+        error = await refused(server, path)
+        assert "silent for 30 s" in error.message
+    assert asyncio.get_running_loop().time() == pytest.approx(30.0, abs=1.1)
+
+
+async def test_slow_line_is_no_silence(path: Path) -> None:
+    async with FaultServer.of(Act(say=answer(b"slow but steady"), pace=20.0)) as server:
+        client, video = at(server)
+        async with client:
+            await client.download(video, path)
+    assert path.read_bytes() == b"slow but steady"
+    assert asyncio.get_running_loop().time() > 300.0
+
+
+async def test_dead_host_is_an_error(path: Path) -> None:
+    async with FaultServer.of(Act()) as server:
+        client, video = at(server)
+    async with client:
+        with pytest.raises(DownloadError):
+            await client.download(video, path)
+    assert not os.listdir(path.parent)  # noqa: PTH208
+
+
+async def test_redirect_is_not_followed(path: Path) -> None:
+    async with FaultServer.of(Act(say=WHOLE)) as elsewhere:
+        moved = answer(b"", status="302 Found", headers={"Location": elsewhere.url})
+        async with FaultServer.of(Act(say=moved)) as server:
+            error = await refused(server, path)
+            assert "302" in error.message
+        assert elsewhere.connections == 0
+
+
+async def test_no_credentials_and_no_compression_are_asked_with(path: Path) -> None:
+    async with FaultServer.of(Act(say=WHOLE)) as server:
+        client, video = at(server)
+        async with client:
+            await client.download(video, path)
+        [asked] = server.received
+    assert "authorization" not in asked.headers
+    assert asked.headers["accept-encoding"] == "identity"
+    assert asked.line == "GET /films/v-1.mp4?sign=a%2Fb HTTP/1.1"  # a signature breaks when it is quoted anew
+
+
+# --- what the caller may ask -----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "http://elsewhere.example/film.mp4",
+        "http://127.0.0.1/film.mp4",
+        "http://127.0.0.1:1@elsewhere.example/film.mp4",
+        "ftp://127.0.0.1/film.mp4",
+        "file:///etc/hostname",
+        "//127.0.0.1/film.mp4",
+        "film.mp4",
+        "https://[",
+        "https:///film.mp4",
+        "https://host:99999999/film.mp4",
+        "",
+        None,
+    ],
+)
+async def test_url_that_is_neither_https_nor_the_apis_own_is_refused(path: Path, url: str | None) -> None:
+    async with FaultServer.of(Act(say=WHOLE)) as server:
+        client, _ = at(server)
+        async with client:
+            with pytest.raises(RequestError, match="v-9"):
+                await client.download(Video("v-9", url=url), path)
+        assert server.connections == 0
+
+
+async def test_task_without_a_video_is_told_apart(path: Path, kling: KlingClient) -> None:
+    with pytest.raises(NoVideo):
+        await kling.download(Task("t-1", TaskStatus.PROCESSING), path)
+
+
+async def test_folder_given_is_refused(tmp_path: Path) -> None:
+    async with FaultServer.of(Act(say=WHOLE)) as server:
+        client, video = at(server)
+        async with client:
+            with pytest.raises(RequestError, match="folder"):
+                await client.download(video, tmp_path)
+        assert server.connections == 0
+
+
+@pytest.mark.parametrize(
+    "place",
+    [
+        lambda folder: folder / "missing" / "film.mp4",
+        lambda folder: _file(folder / "a file") / "film.mp4",
+        lambda folder: folder / ("long" * 100),
+    ],
+    ids=["missing folder", "a file in place of a folder", "name too long"],
+)
+async def test_path_that_cannot_be_written_is_named(tmp_path: Path, place: Callable[[Path], Path]) -> None:
+    async with FaultServer.of(Act(say=WHOLE)) as server:
+        error = await refused(server, place(tmp_path))
+        assert str(place(tmp_path)) in error.message
+
+
+def _file(path: Path) -> Path:
+    path.write_bytes(b"")
+    return path
+
+
+async def test_null_character_in_a_path_is_refused(tmp_path: Path) -> None:
+    async with FaultServer.of(Act(say=WHOLE)) as server:
+        client, video = at(server)
+        async with client:
+            with pytest.raises(RequestError, match="null"):
+                await client.download(video, f"{tmp_path}/film\0.mp4")
+
+
+@pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() == 0, reason="root may write everywhere")
+async def test_read_only_folder_is_named(tmp_path: Path) -> None:
+    tmp_path.chmod(0o500)
+    try:
+        async with FaultServer.of(Act(say=WHOLE)) as server:
+            error = await refused(server, tmp_path / "film.mp4")
+            assert "film.mp4" in error.message
+    finally:
+        tmp_path.chmod(0o700)
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs the device that is always full")
+async def test_full_disk_is_named(path: Path) -> None:
+    path.with_name("film.mp4.part").symlink_to("/dev/full")
+    async with FaultServer.of(Act(say=WHOLE)) as server:
+        error = await refused(server, path)
+        assert "No space left" in error.message
+
+
+@pytest.mark.parametrize("spelling", ["film.mp4", "./film.mp4", "sub/../film.mp4"])
+async def test_same_path_twice_at_once_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, spelling: str
+) -> None:
+    (tmp_path / "sub").mkdir()
+    monkeypatch.chdir(tmp_path)
+    async with FaultServer.of(Act(wait=5.0, say=WHOLE)) as server:
+        client, video = at(server)
+        async with client:
+            first = asyncio.create_task(client.download(video, tmp_path / "film.mp4"))
+            await asyncio.sleep(1.0)
+            with pytest.raises(RequestError, match="already"):
+                await client.download(video, spelling)
+            await first
+            await client.download(video, spelling)  # one after the other is fine
+
+
+async def test_two_paths_at_once_are_fine(tmp_path: Path) -> None:
+    async with FaultServer.of(Act(say=WHOLE)) as server:
+        client, video = at(server)
+        async with client:
+            await asyncio.gather(*(client.download(video, tmp_path / f"{number}.mp4") for number in range(5)))
+    assert all((tmp_path / f"{number}.mp4").read_bytes() == FILM for number in range(5))
+
+
+@pytest.mark.parametrize("turns", [*range(1, 40, 3), None])
+async def test_cancellation_leaves_nothing(path: Path, turns: int | None) -> None:
+    async with FaultServer.of(Act(say=WHOLE[:-1], then="silence")) as server:
+        client, video = at(server)
+        async with client:
+            loading = asyncio.create_task(client.download(video, path))
+            if turns is None:
+                await asyncio.sleep(5.0)
+                assert path.with_name("film.mp4.part").exists()  # the control: it was at work
+            for _ in range(turns or 0):
+                await asyncio.sleep(0)
+            loading.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await loading
+            assert not os.listdir(path.parent)  # noqa: PTH208
+
+
+async def test_closing_the_client_ends_a_download(path: Path) -> None:
+    async with FaultServer.of(Act(say=WHOLE[:100_000], then="silence")) as server:
+        client, video = at(server)
+        loading = [asyncio.create_task(client.download(video, path.with_name(name))) for name in "abc"]
+        await asyncio.sleep(1.0)
+        await client.close()
+        outcomes = await asyncio.gather(*loading, return_exceptions=True)  # two at work, one in the queue
+        assert [type(outcome) for outcome in outcomes] == [ClientClosed] * 3
+    assert not os.listdir(path.parent)  # noqa: PTH208
+
+
+async def test_downloads_beyond_their_number_wait(tmp_path: Path) -> None:
+    async with FaultServer.of(Act(wait=10.0, say=WHOLE, then="keep")) as server:
+        client, video = at(server)
+        async with client:
+            await asyncio.gather(*(client.download(video, tmp_path / f"{number}.mp4") for number in range(4)))
+            assert server.connections == 2
+    assert asyncio.get_running_loop().time() == pytest.approx(20.0, abs=0.5)
+
+
+async def test_simulated_file_that_is_gone_is_an_error(kling: KlingClient, simulator: Simulator, path: Path) -> None:
+    task = await kling.video_extend.run(simulator.sources[0])
+    simulator.script(Fault.code(1203, on="file"))
+    with pytest.raises(DownloadError, match="404"):
+        await kling.download(task, path)
