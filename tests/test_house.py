@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 
 import attrs
@@ -67,6 +68,7 @@ def modules(house: Path) -> dict[str, Path]:
     return {name(path): path for path in sorted(house.rglob("*.py"))}
 
 
+@cache
 def imports(house: Path) -> list[Import]:
     """All imports of a package but those for type checkers."""
     known = modules(house)
