@@ -125,11 +125,13 @@ class Response:
 
 @attrs.frozen
 class Envelope:
-    """What a successful answer holds."""
+    """What a successful answer holds, and where it came from: its record may turn out to be unreadable."""
 
     data: object = attrs.field(repr=False)
     request_id: str | None
     http_status: int
+    host: str | None = None
+    attempts: int = 0
 
 
 def read_envelope(call: Call, response: Response) -> Envelope:
@@ -289,6 +291,8 @@ def _unreadable(envelope: Envelope, what: str) -> MalformedResponse:
         f"the vendor's record cannot be read: {scrubbed(what)[:500]}",
         http_status=envelope.http_status,
         request_id=envelope.request_id,
+        host=envelope.host,
+        attempts=envelope.attempts,
     )
 
 

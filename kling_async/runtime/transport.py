@@ -66,7 +66,8 @@ class Transport:
         attempts = 0
         while True:
             try:
-                return await self._exchange(call, share, deadline)
+                envelope = await self._exchange(call, share, deadline)
+                return attrs.evolve(envelope, attempts=attempts + envelope.attempts)
             except KlingError as error:
                 error.attempts = attempts = attempts + error.attempts
                 # The next attempt must not open again what somebody has closed under this one.
@@ -126,7 +127,7 @@ class Transport:
 
     def _envelope(self, call: Call, response: Response, *, attempts: int) -> Envelope:
         try:
-            return read_envelope(call, response)
+            return attrs.evolve(read_envelope(call, response), host=self.host, attempts=attempts)
         except KlingError as error:
             error.host, error.attempts = self.host, attempts
             if isinstance(error, AuthenticationError):
