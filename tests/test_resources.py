@@ -22,6 +22,7 @@ from kling_async import (
     Task,
     TaskFailed,
     TaskStatus,
+    TransportError,
     Video,
     VideoExtendRequest,
     WaitTimeout,
@@ -168,6 +169,13 @@ async def test_refused_create_made_nothing_and_names_its_external_id(
         await kling.video_extend.create(simulator.sources[0], external_task_id="mine-1")
     assert (caught.value.code, caught.value.created, caught.value.external_task_id) == (code, "no", "mine-1")
     assert simulator.count("create") == 1
+
+
+async def test_create_that_never_left_made_nothing(kling: KlingClient, simulator: Simulator) -> None:
+    await simulator.stop()
+    with pytest.raises(TransportError) as caught:
+        await kling.video_extend.create(simulator.sources[0], external_task_id="mine-1")
+    assert (caught.value.created, caught.value.external_task_id, caught.value.sent) == ("no", "mine-1", False)
 
 
 async def test_cancelled_create_logs_the_id_to_ask_for(

@@ -266,7 +266,7 @@ async def test_as_completed_times_out_with_those_pending(kling: KlingClient, sim
 
     async def iterate() -> None:
         async for task in kling.video_extend.as_completed([tasks[29], tasks[0]], timeout=40.0):
-            seen.append(task.id)  # noqa: PERF401 -- what was seen before the error counts
+            seen.append(task.id)
 
     with pytest.raises(WaitTimeout) as caught:
         await iterate()
@@ -397,20 +397,30 @@ async def test_wait_begun_in_the_moment_of_a_bug_gets_a_poller_that_works(
     assert (await again[0]).status is TaskStatus.SUCCEED
 
 
-async def test_bug_in_the_plan_reaches_every_waiter(
-    kling: KlingClient, simulator: Simulator, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    [task] = await created(kling, simulator)
-    waiting = asyncio.create_task(kling.video_extend.wait(task))
-    await asyncio.sleep(1.0)
+class BrokenPolicy(PollPolicy):
+    """A policy that cannot be read once it is armed; it disarms itself."""
 
-    def broken(_: float) -> list[object]:
-        raise Broken("a bug")
+    armed = False
 
-    monkeypatch.setattr(kling.video_extend._waiter._watch, "plan", broken)
-    with pytest.raises(Broken):
-        await waiting
-    assert (await kling.video_extend.wait(task)).status is TaskStatus.SUCCEED
+    def __getattribute__(self, name: str) -> object:
+        if name == "singles" and BrokenPolicy.armed:
+            BrokenPolicy.armed = False
+            raise Broken("a bug")
+        return super().__getattribute__(name)
+
+
+async def test_bug_in_the_plan_reaches_every_waiter_and_the_next_wait_starts_afresh(simulator: Simulator) -> None:
+    async with KlingClient(
+        ApiKey(simulator.api_key), base_url=simulator.url, wall=wall, polling=BrokenPolicy()
+    ) as kling:
+        tasks = await created(kling, simulator, 3)
+        waits = [asyncio.create_task(kling.video_extend.wait(task)) for task in tasks]
+        await asyncio.sleep(1.0)
+        BrokenPolicy.armed = True
+        waits.append(asyncio.create_task(kling.video_extend.wait(tasks[0].external_task_id or "")))  # due at once
+        outcomes = await asyncio.gather(*waits, return_exceptions=True)
+        assert [type(outcome) for outcome in outcomes] == [Broken] * 4
+        assert [task.status for task in await kling.video_extend.wait_all(tasks)] == [TaskStatus.SUCCEED] * 3
 
 
 # --- weather ---------------------------------------------------------------------------------------------------------

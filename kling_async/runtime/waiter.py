@@ -259,9 +259,7 @@ def _key(task: Task | str) -> str:
 
 
 def _end(ending: _Ending, outcome: Task | BaseException) -> None:
-    """Settles a future that may be given up already. One that nobody looks at any more must not complain."""
-    if ending.done():
-        return
+    """Settles a future. One that nobody looks at any more must not complain."""
     if isinstance(outcome, Task) and outcome.status is not TaskStatus.FAILED:
         ending.set_result(outcome)
         return
