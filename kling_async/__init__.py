@@ -14,6 +14,7 @@ from kling_async.errors import (
     CreateUncertain,
     DownloadError,
     InvalidRequest,
+    JournalError,
     KlingError,
     MalformedResponse,
     NotFound,
@@ -27,7 +28,7 @@ from kling_async.errors import (
     WaitTimeout,
 )
 from kling_async.models import Page, ResourcePack, Task, TaskStatus, Video, supports
-from kling_async.policies import PollPolicy, PoolLimits, RetryPolicy
+from kling_async.policies import PollPolicy, PoolLimits, RetryPolicy, SlotPolicy
 from kling_async.requests import (
     OmniVideoRequest,
     ReferenceElement,
@@ -36,6 +37,7 @@ from kling_async.requests import (
     VideoExtendRequest,
 )
 from kling_async.resources import OmniVideo, VideoExtend
+from kling_async.runtime.batch import Batch, Outcome
 from kling_async.runtime.pager import Pager
 
 __all__ = [
@@ -45,6 +47,7 @@ __all__ = [
     "AddressNotAllowed",
     "ApiKey",
     "AuthenticationError",
+    "Batch",
     "ClientClosed",
     "ConcurrencyLimited",
     "ConfigurationError",
@@ -52,6 +55,7 @@ __all__ = [
     "CreateUncertain",
     "DownloadError",
     "InvalidRequest",
+    "JournalError",
     "KlingClient",
     "KlingError",
     "MalformedResponse",
@@ -59,6 +63,7 @@ __all__ = [
     "NotFound",
     "OmniVideo",
     "OmniVideoRequest",
+    "Outcome",
     "Page",
     "Pager",
     "PollPolicy",
@@ -71,6 +76,7 @@ __all__ = [
     "ResourcePack",
     "RetryPolicy",
     "ServerError",
+    "SlotPolicy",
     "Task",
     "TaskFailed",
     "TaskStatus",

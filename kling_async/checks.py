@@ -145,3 +145,13 @@ def policy_whole(*, least: int, most: int | None = None) -> Check:
         whole(field.name, value, least=least, most=most, error=ConfigurationError)
 
     return check
+
+
+def rising_seconds(_: object, field: attrs.Attribute[Any], value: object) -> None:
+    """Passes a tuple of seconds, none smaller than the one before; at least one."""
+    allowed = "a tuple of seconds in rising order, at least one"
+    if not isinstance(value, tuple) or not value:
+        raise refusal(field.name, value, allowed, error=ConfigurationError)
+    numbers = [seconds(field.name, number, zero=True, error=ConfigurationError) for number in value]
+    if numbers != sorted(numbers):
+        raise refusal(field.name, value, allowed, error=ConfigurationError)

@@ -8,6 +8,7 @@ import time
 import uuid
 from collections.abc import Callable
 from contextlib import AsyncExitStack
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
@@ -17,9 +18,13 @@ from kling_async import spec
 from kling_async.credentials import AccessKey, ApiKey, Credentials, Signer, credentials_from
 from kling_async.errors import ConfigurationError
 from kling_async.models import Task, Video
-from kling_async.policies import PollPolicy, PoolLimits, RetryPolicy
+from kling_async.policies import DEFAULT_WAIT_SECONDS, PollPolicy, PoolLimits, RetryPolicy, SlotPolicy
+from kling_async.requests import OmniVideoRequest, VideoExtendRequest
 from kling_async.resources import Account, OmniVideo, VideoExtend
+from kling_async.rules.slots import limit_of
+from kling_async.runtime.batch import Batch, Step
 from kling_async.runtime.download import Downloader
+from kling_async.runtime.journal import Journal
 from kling_async.runtime.pool import SessionPool
 from kling_async.runtime.transport import Transport
 
@@ -45,6 +50,7 @@ class KlingClient:
         retry: how reads are repeated.
         polling: how awaited tasks are looked after.
         pool: how many requests may be under way at once.
+        slots: how creates wait for the account's slots.
         wall: Unix seconds, for tokens alone.
         draw: random numbers from 0 to 1, for pauses between attempts.
         new_id: makes the external id of a create that was given none.
@@ -66,6 +72,7 @@ class KlingClient:
         retry: RetryPolicy = RetryPolicy(),
         polling: PollPolicy = PollPolicy(),
         pool: PoolLimits = PoolLimits(),
+        slots: SlotPolicy = SlotPolicy(),
         wall: Callable[[], float] = time.time,
         draw: Callable[[], float] = random.random,
         new_id: Callable[[], str] = _new_id,
@@ -80,9 +87,23 @@ class KlingClient:
         self._downloader = Downloader(self._pool, _origin(url))
         self._simulator: Simulator | None = None
         self._started_simulator = False
-        self.video_extend = VideoExtend(self._transport, spec.VIDEO_EXTEND_PATH, polling=polling, new_id=new_id)
-        self.omni_video = OmniVideo(self._transport, spec.OMNI_VIDEO_PATH, polling=polling, new_id=new_id)
         self.account = Account(self._transport)
+        self.video_extend = VideoExtend(
+            self._transport,
+            spec.VIDEO_EXTEND_PATH,
+            polling=polling,
+            slots=slots,
+            new_id=new_id,
+            read_limit=self._read_limit,
+        )
+        self.omni_video = OmniVideo(
+            self._transport,
+            spec.OMNI_VIDEO_PATH,
+            polling=polling,
+            slots=slots,
+            new_id=new_id,
+            read_limit=self._read_limit,
+        )
 
     @classmethod
     def simulated(
@@ -92,6 +113,7 @@ class KlingClient:
         retry: RetryPolicy = RetryPolicy(),
         polling: PollPolicy = PollPolicy(interval=0.25),
         pool: PoolLimits = PoolLimits(),
+        slots: SlotPolicy = SlotPolicy(),
     ) -> Self:
         """A client of the embedded simulator, on loopback: no account, no money, no network.
 
@@ -103,11 +125,14 @@ class KlingClient:
             retry: as for any client.
             polling: default: every quarter of a second.
             pool: as for any client.
+            slots: as for any client.
         """
         from kling_async.simulator import Simulator  # noqa: PLC0415 - the tower is climbed only when asked for
 
         simulator = simulator or Simulator()
-        client = cls(ApiKey(simulator.api_key), base_url="http://127.0.0.1", retry=retry, polling=polling, pool=pool)
+        client = cls(
+            ApiKey(simulator.api_key), base_url="http://127.0.0.1", retry=retry, polling=polling, pool=pool, slots=slots
+        )
         client._simulator = simulator
         client._aim(simulator.url if simulator.running else "")
         return client
@@ -122,6 +147,47 @@ class KlingClient:
         if self._simulator is None:
             raise ConfigurationError("this client has no simulator; KlingClient.simulated() has")
         return self._simulator
+
+    async def _read_limit(self) -> int | None:
+        now = datetime.fromtimestamp(self._transport.wall(), UTC)
+        return limit_of(await self.account.costs(now - timedelta(days=spec.KEPT_DAYS), now))
+
+    def batch(
+        self,
+        journal: str | os.PathLike[str],
+        *,
+        out: str | os.PathLike[str] | None = None,
+        timeout: float | None = DEFAULT_WAIT_SECONDS,
+        retry_failed: bool = False,
+        on_step: Callable[[str, Step], None] | None = None,
+    ) -> Batch:
+        """A batch whose jobs are carried through once each, over crashes, reruns and second processes.
+
+        Use it by `async with`; then `async for outcome in batch.run({key: request, ...})`.
+
+        Args:
+            journal: the SQLite file that remembers the jobs; made where there is none. It holds the requests, prompts
+                included, and no secret.
+            out: a folder for the films, one a job, named by its key; `None` saves none.
+            timeout: seconds to wait for each task from its create on, default 1,800; `None` waits for ever. What has
+                not ended by then comes as an outcome with `WaitTimeout`, and a rerun goes on.
+            retry_failed: whether jobs whose task failed before are made (and paid) anew, under a new external id.
+            on_step: called with a job's key and the step it has reached: `leased`, `intent` (on disk before anything is
+                sent), `accepted`, `ended`, `saved`.
+        """
+        kinds = {
+            VideoExtendRequest.__name__: self.video_extend.kind,
+            OmniVideoRequest.__name__: self.omni_video.kind,
+        }
+        return Batch(
+            Journal(journal, self._transport.wall),
+            kinds,
+            self._downloader,
+            out=None if out is None else Path(out),
+            timeout=timeout,
+            retry_failed=retry_failed,
+            on_step=on_step,
+        )
 
     async def download(self, video: Video | Task, path: str | os.PathLike[str]) -> Path:
         """The path, where the whole film is now; a file that stood there is replaced.

@@ -357,6 +357,12 @@ class DownloadError(KlingError):
     advice = "Call download again; results are kept by the vendor for 30 days."
 
 
+class JournalError(KlingError):
+    """A batch's journal cannot be used or written: what it should have noted first was not sent."""
+
+    advice = "Look at the file that the message names; it is never repaired or begun afresh on its own."
+
+
 def error_for(code: int) -> type[APIError]:
     """The class that serves a vendor code: `UnknownCode` where no document lists it."""
     return APIError.kinds.get(code, UnknownCode)

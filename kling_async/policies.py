@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import attrs
 
-from kling_async.checks import policy_seconds, policy_whole
+from kling_async.checks import policy_seconds, policy_whole, rising_seconds
 
 
 @attrs.frozen(kw_only=True)
 class RetryPolicy:
-    """How reads are repeated. Creates are never repeated blindly, whatever stands here.
+    """How reads are repeated, and how long a create is settled. Creates are never repeated blindly.
 
     Attributes:
         timeout: the whole budget of one read in seconds, attempts and pauses together; default 30.
@@ -18,6 +18,10 @@ class RetryPolicy:
             real pause is drawn between nought and that; default 0.5.
         max_wait: where the doubling ends, in seconds; default 8. The vendor's `Retry-After` is honoured up to
             `max_retry_after` seconds (default 60) if the budget allows it.
+        settle_timeout: how long one create may take from its first byte until its outcome is known, in seconds:
+            sending, and asking for it where the answer was lost; default 300.
+        ask_after: when to ask for a create whose answer was lost, in seconds after the loss, in rising order; default
+            0, 1, 3, 10, 30. What is not found by the last of these is posted again, under the same external id.
 
     Raises:
         ConfigurationError: a number out of bounds.
@@ -28,6 +32,8 @@ class RetryPolicy:
     first_wait: float = attrs.field(default=0.5, validator=policy_seconds(zero=True))
     max_wait: float = attrs.field(default=8.0, validator=policy_seconds(zero=True))
     max_retry_after: float = attrs.field(default=60.0, validator=policy_seconds(zero=True))
+    settle_timeout: float = attrs.field(default=300.0, validator=policy_seconds())
+    ask_after: tuple[float, ...] = attrs.field(default=(0.0, 1.0, 3.0, 10.0, 30.0), validator=rising_seconds)
 
 
 @attrs.frozen(kw_only=True)
@@ -68,6 +74,28 @@ class PoolLimits:
     creates: int = attrs.field(default=20, validator=policy_whole(least=1))
     reads: int = attrs.field(default=20, validator=policy_whole(least=1))
     files: int = attrs.field(default=4, validator=policy_whole(least=1))
+
+
+@attrs.frozen(kw_only=True)
+class SlotPolicy:
+    """How creates wait for the account's slots.
+
+    Attributes:
+        limit: how many tasks of a kind this client may have in flight; `None` (default) learns it from the vendor's
+            refusals (1303). The vendor's limit is per account, model and pack: other clients share it.
+        read_packs: reads the limit from the names of the account's packs before the first create (a pack named
+            `...-5Con-...` means 5, observed); default false. A pack that does not say leaves it to be learnt.
+        probe_after: after how many seconds a create tries whether there is a slot more than learnt; default 30. It
+            doubles with each refusal, up to `max_probe_wait` seconds (default 600).
+
+    Raises:
+        ConfigurationError: a number out of bounds.
+    """
+
+    limit: int | None = attrs.field(default=None, validator=attrs.validators.optional(policy_whole(least=1)))
+    read_packs: bool = False
+    probe_after: float = attrs.field(default=30.0, validator=policy_seconds())
+    max_probe_wait: float = attrs.field(default=600.0, validator=policy_seconds())
 
 
 DEFAULT_WAIT_SECONDS = 1800.0

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import builtins
-from collections.abc import AsyncIterator, Callable, Iterable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 from datetime import UTC, datetime
 from typing import Literal, overload
 
@@ -13,9 +13,11 @@ from kling_async import spec
 from kling_async.checks import identifier, seconds, whole
 from kling_async.errors import KlingError, RequestError
 from kling_async.models import Page, ResourcePack, Task, Video
-from kling_async.policies import DEFAULT_WAIT_SECONDS, PollPolicy
+from kling_async.policies import DEFAULT_WAIT_SECONDS, PollPolicy, SlotPolicy
 from kling_async.requests import OmniVideoRequest, VideoExtendRequest
 from kling_async.rules.wire import costs_call, page_call, read_packs, read_task, read_tasks, task_call
+from kling_async.runtime.batch import Kind
+from kling_async.runtime.line import Line
 from kling_async.runtime.pager import Pager
 from kling_async.runtime.submit import Submitter
 from kling_async.runtime.transport import Transport
@@ -25,14 +27,30 @@ from kling_async.runtime.waiter import Waiter
 class TaskResource:
     """Tasks of one kind: query, listing and waiting, the same for every kind."""
 
-    def __init__(self, transport: Transport, path: str, *, polling: PollPolicy, new_id: Callable[[], str]) -> None:
+    def __init__(
+        self,
+        transport: Transport,
+        path: str,
+        *,
+        polling: PollPolicy,
+        slots: SlotPolicy,
+        new_id: Callable[[], str],
+        read_limit: Callable[[], Awaitable[int | None]],
+    ) -> None:
         self._transport = transport
         self._path = path
-        self._submitter = Submitter(transport, path, new_id)
         self._waiter = Waiter(transport, path, polling)
+        self._line = Line(slots, self._waiter, draw=transport.draw)
+        read = read_limit if slots.read_packs and slots.limit is None else None
+        self._submitter = Submitter(transport, path, self._line, new_id=new_id, read_limit=read)
 
     def __repr__(self) -> str:
-        return f"<{type(self).__name__} {self._path}, {self._waiter!r}>"
+        return f"<{type(self).__name__} {self._path}, {self._waiter!r}, {self._line!r}>"
+
+    @property
+    def kind(self) -> Kind:
+        """The parts that a batch works with."""
+        return Kind(self._submitter, self._waiter)
 
     async def get(self, id: str | Task, *, timeout: float | None = None) -> Task:
         """The task as it is now, by the vendor's id or your own external id.
@@ -140,6 +158,7 @@ class TaskResource:
 
     async def close(self) -> None:
         """Stops polling; whoever still waits gets `ClientClosed`."""
+        self._line.close()
         await self._waiter.close()
 
 
@@ -155,8 +174,12 @@ class VideoExtend(TaskResource):
         mode: str | None = None,
         callback_url: str | None = None,
         external_task_id: str | None = None,
+        timeout: float | None = None,
     ) -> Task:
-        """The task, accepted by the vendor; its end is `wait`'s business.
+        """The task, accepted by the vendor exactly once; its end is `wait`'s business.
+
+        Waits for a free slot of the account. A lost answer is settled by asking for the external id, and only what
+        is not found is posted again, under the same id.
 
         Args:
             source: the id of the video to extend, a `Video` (such as `task.video`), or a whole request; with a
@@ -165,19 +188,24 @@ class VideoExtend(TaskResource):
             model_name: default `None`: the vendor takes `kling-v1`.
             mode: default `None`: the vendor takes `std`.
             callback_url: default `None`: no callbacks.
-            external_task_id: default `None`: the client makes one.
+            external_task_id: default `None`: the client makes one. With one of your own, the same create is safe to
+                repeat, here and in other processes: the task that is there already is returned.
+            timeout: seconds for all of it, the wait for a slot included; `None`: that wait has no bound, and settling
+                takes at most `RetryPolicy.settle_timeout`.
 
         Raises:
             RequestError: refused here, before anything was sent.
-            APIError: refused by the vendor; no task was made.
-            TransportError: the request never left; no task was made.
-            CreateUncertain: the answer was lost; the error has the external id to ask for.
+            APIError: refused by the vendor; no task was made. `InvalidRequest` also says that `external_task_id`
+                belongs to another video's task.
+            ConcurrencyLimited: no slot became free within `timeout`; no task was made.
+            TransportError: the request never left in all that time; no task was made.
+            CreateUncertain: time ran out in doubt; a later `get` or `create` with the error's `external_task_id`
+                picks the task up, if it was made.
 
         Source: specification, "Request Parameters".
         """
-        return await self._submitter.create(
-            _extension(source, prompt, model_name, mode, callback_url, external_task_id)
-        )
+        request = _extension(source, prompt, model_name, mode, callback_url, external_task_id)
+        return await self._submitter.create(request, timeout=_budget(timeout))
 
     async def run(
         self,
@@ -202,9 +230,9 @@ class VideoExtend(TaskResource):
 class OmniVideo(TaskResource):
     """Omni-Video: the freer way to go on from a video. Source: specification, "Alternative"."""
 
-    async def create(self, request: OmniVideoRequest) -> Task:
-        """The task, accepted by the vendor; its end is `wait`'s business. Errors are those of extensions."""
-        return await self._submitter.create(_omni(request))
+    async def create(self, request: OmniVideoRequest, *, timeout: float | None = None) -> Task:
+        """The task, accepted by the vendor exactly once. `timeout` and errors are those of extensions."""
+        return await self._submitter.create(_omni(request), timeout=_budget(timeout))
 
     async def run(self, request: OmniVideoRequest, *, timeout: float | None = DEFAULT_WAIT_SECONDS) -> Task:
         """The succeeded task: `create`, then `wait`; `timeout` begins when the vendor has accepted the task."""

@@ -101,7 +101,8 @@ OMNI_FIELDS: Final = (
 # Account. Source: document-api.
 COSTS_MAX_REQUESTS_PER_SECOND: Final = 1
 PACK_TYPES: Final = ("decreasing_total", "constant_period")
-PACK_STATUSES: Final = ("toBeOnline", "online", "expired", "runOut")
+PACK_ONLINE: Final = "online"
+PACK_STATUSES: Final = ("toBeOnline", PACK_ONLINE, "expired", "runOut")
 
 
 class VendorCode(NamedTuple):

@@ -391,3 +391,33 @@ def _exact(value: object, _: object) -> Decimal:
 
 
 _RECORDS = _record_converter()
+
+
+# --- journal ---------------------------------------------------------------------------------------------------------
+
+
+def journalled_request(request: VideoExtendRequest | OmniVideoRequest) -> str:
+    """The request as text; equal requests give equal texts."""
+    return json.dumps(_REQUESTS.unstructure(request), ensure_ascii=False, sort_keys=True)
+
+
+def journalled_task(task: Task) -> str:
+    """The task's record as text, without the signed part of its URLs: who reads the file must not get the films."""
+    return json.dumps(_unsigned(task.raw), ensure_ascii=False)
+
+
+def read_journalled_task(text: str) -> Task:
+    """The task of a text that `journalled_task` made."""
+    return _RECORDS.structure(json.loads(text), Task)
+
+
+def _unsigned(value: object) -> object:
+    match value:
+        case Mapping():
+            return {name: _unsigned(member) for name, member in value.items()}
+        case list():
+            return [_unsigned(member) for member in value]
+        case str() if "://" in value:
+            return value.partition("?")[0]
+        case _:
+            return value

@@ -1,73 +1,272 @@
-"""One create: an external id before the first byte, and a truthful outcome: accepted, refused, or unknown."""
+"""One create, exactly once: an external id before the first byte, a slot, and an outcome that is known in the end."""
 
 from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable
+from collections import OrderedDict
+from collections.abc import Awaitable, Callable
 
 import attrs
 
 from kling_async.errors import (
+    AccountError,
+    AddressNotAllowed,
     APIError,
     ClientClosed,
-    ConfigurationError,
+    ConcurrencyLimited,
     CreateUncertain,
+    InvalidRequest,
     KlingError,
-    TransportError,
+    NotFound,
+    RequestError,
 )
 from kling_async.models import Task
 from kling_async.requests import OmniVideoRequest, VideoExtendRequest
-from kling_async.rules.wire import create_call, read_task
+from kling_async.rules.settle import Outcome, Settlement, outcome_of
+from kling_async.rules.wire import Call, create_call, read_task, task_call
+from kling_async.runtime.line import Line
 from kling_async.runtime.transport import Transport
 
 _log = logging.getLogger("kling_async")
 
+_REMEMBERED = 10_000
 
-@attrs.define
+
 class Submitter:
-    """Creates tasks under one path.
+    """Creates tasks under one path."""
 
-    Attributes:
-        new_id: makes an external id for requests that have none of their own.
-    """
+    def __init__(
+        self,
+        transport: Transport,
+        path: str,
+        line: Line,
+        *,
+        new_id: Callable[[], str],
+        read_limit: Callable[[], Awaitable[int | None]] | None = None,
+    ) -> None:
+        self.transport = transport
+        self.path = path
+        self.line = line
+        self._new_id = new_id
+        self._read_limit = read_limit
+        self._reading = asyncio.Lock()
+        self._bodies: OrderedDict[str, int] = OrderedDict()
 
-    _transport: Transport
-    _path: str
-    _new_id: Callable[[], str]
+    async def create(
+        self,
+        request: VideoExtendRequest | OmniVideoRequest,
+        *,
+        timeout: float | None = None,
+        before_send: Callable[[], Awaitable[None]] | None = None,
+        doubtful: bool = False,
+    ) -> Task:
+        """The task that the vendor accepted, made by this create or by an earlier one with the same external id.
 
-    async def create(self, request: VideoExtendRequest | OmniVideoRequest) -> Task:
-        """The task that the vendor accepted.
+        Args:
+            request: what to make.
+            timeout: seconds for all of it, the line included; `None`: the line is not bounded, and settling takes
+                `RetryPolicy.settle_timeout`.
+            before_send: awaited once, when a slot is free, before the first byte leaves.
+            doubtful: whether an earlier process may have sent this already: then it is asked for first.
 
         Raises:
             APIError: the vendor refused; no task was made (`created="no"`).
-            TransportError, ClientClosed: nothing was sent; no task was made.
-            CreateUncertain: the answer was lost; a task may exist under the external id.
+            TransportError: nothing was sent for as long as time allowed; no task was made.
+            ConcurrencyLimited: no slot became free within `timeout`; no task was made.
+            CreateUncertain: time ran out in doubt; a task may exist under the external id.
         """
         external_id = request.external_task_id or self._new_id()
+        call = create_call(self.path, request, external_id)
+        self._remember(external_id, call)
+        now = asyncio.get_running_loop().time()
+        course = _Course(
+            self,
+            request,
+            call,
+            external_id,
+            deadline=None if timeout is None else now + timeout,
+            before_send=before_send,
+            settlement=Settlement(self.transport.retry, self.transport.draw, now, doubtful=doubtful),
+        )
+        return await course.run()
+
+    async def ask(self, id: str) -> Task:
+        """The task as it is now, by either id."""
+        return read_task(await self.transport.read(task_call(self.path, id)))
+
+    async def turn(self, *, deadline: float | None) -> int:
+        """A ticket of the line, when its turn has come; before the first, the limit is read where that is wanted."""
+        if self._read_limit is not None:
+            async with self._reading:  # those behind wait, so that the order is kept
+                await self._take_limit()
+        return await self.line.enter(deadline=deadline)
+
+    async def _take_limit(self) -> None:
+        read, self._read_limit = self._read_limit, None
+        if read is None:
+            return
         try:
-            task = read_task(await self._transport.create(create_call(self._path, request, external_id)))
+            limit = await read()
         except KlingError as error:
-            error.external_task_id = external_id
-            if _proves_not_created(error):
-                raise
-            raise CreateUncertain(
-                f"the answer to a create was lost: {error.message}",
-                external_task_id=external_id,
-                host=error.host,
-                attempts=error.attempts,
-            ) from error
-        except asyncio.CancelledError:
-            _log.warning("a create was cancelled; if its request had left, the task is known as %s", external_id)
+            _log.warning("the account's packs could not be read (%s); the limit will be learnt", error.message)
+        else:
+            if limit is not None:
+                self.line.give(limit)
+
+    def _remember(self, external_id: str, call: Call) -> None:
+        """Refuses an id that was given to another request before: the vendor could not tell us the difference."""
+        body = hash(call.body)
+        if self._bodies.setdefault(external_id, body) != body:
+            raise RequestError(
+                f"external_task_id: {external_id!r} was used for another request; give this one an id of its own"
+            )
+        self._bodies.move_to_end(external_id)
+        if len(self._bodies) > _REMEMBERED:
+            self._bodies.popitem(last=False)
+
+
+@attrs.define(eq=False)
+class _Course:
+    """The course of one create, from the line to its outcome."""
+
+    _submitter: Submitter
+    _request: VideoExtendRequest | OmniVideoRequest
+    _call: Call
+    _external_id: str
+    _deadline: float | None = attrs.field(kw_only=True)
+    _before_send: Callable[[], Awaitable[None]] | None = attrs.field(kw_only=True)
+    _settlement: Settlement = attrs.field(kw_only=True)
+    _closings: int = attrs.field(init=False)
+    _ticket: int | None = attrs.field(default=None, init=False)
+    _until: float = attrs.field(default=0.0, init=False)
+    _posts: int = attrs.field(default=0, init=False)
+    _last: KlingError | None = attrs.field(default=None, init=False)
+
+    def __attrs_post_init__(self) -> None:
+        self._closings = self._submitter.line.closings
+
+    async def run(self) -> Task:
+        """The task, or the truth about why there is none."""
+        self._renew()
+        try:
+            while (task := await self._step()) is None:
+                pass
+        except KlingError as error:
+            raise self._truthful(error) from error.__cause__
+        except asyncio.CancelledError as cancelled:
+            if self._posts:
+                cancelled.add_note(f"a create was under way; if it arrived, its task is known as {self._external_id}")
+                _log.warning("a create was cancelled; if it arrived, its task is known as %s", self._external_id)
             raise
+        finally:
+            if self._ticket is not None:
+                self._submitter.line.left(self._ticket)
+        return task
+
+    async def _step(self) -> Task | None:
+        """The next step when it is due: the task, or nothing yet."""
+        now = self._now()
+        if self._closings != self._submitter.line.closings:
+            raise ClientClosed("the client was closed while a create was under way")
+        if self._last is not None and max(self._settlement.at, now) >= self._until:
+            raise self._last
+        if self._settlement.at > now:
+            await asyncio.sleep(self._settlement.at - now)
+        return await (self._ask() if self._settlement.asking else self._post())
+
+    async def _post(self) -> Task | None:
+        if self._ticket is None:
+            self._ticket = await self._submitter.turn(deadline=self._deadline)
+            self._renew()
+        if self._before_send is not None:
+            # On disk before the first byte; no slot is lost when that fails, since the ticket goes back.
+            before_send, self._before_send = self._before_send, None
+            await before_send()
+        try:
+            self._posts += 1
+            task = read_task(await self._submitter.transport.create(self._call, deadline=self._until))
+        except KlingError as error:
+            await self._not_accepted(error)
+            return None
+        return self._accepted(task)
+
+    async def _not_accepted(self, error: KlingError) -> None:
+        """Goes on as the error allows, or raises it."""
+        self._last, now = error, self._now()
+        match outcome_of(error):
+            case Outcome.LOST:
+                _log.info("the answer to create %s was lost (%s); asking for it", self._external_id, error.message)
+                self._settlement.lost(now)
+            case Outcome.PERHAPS_DUPLICATE if isinstance(error, APIError):
+                self._settlement.perhaps_duplicate(error, now)
+            case Outcome.BUSY if isinstance(error, ConcurrencyLimited) and self._ticket is not None:
+                self._last = None
+                await self._submitter.line.again(self._ticket, deadline=self._deadline)
+                self._renew()
+            case Outcome.NOT_SENT | Outcome.BUSY:
+                self._settlement.not_sent(error, now)
+            case _:
+                if isinstance(error, AccountError | AddressNotAllowed):
+                    self._submitter.line.stop(error)
+                raise error
+
+    async def _ask(self) -> Task | None:
+        call = task_call(self._submitter.path, self._external_id)
+        try:
+            task = read_task(await self._submitter.transport.read_once(call, deadline=self._until))
+        except NotFound:
+            if (refusal := self._settlement.absent(self._now())) is not None:
+                raise refusal from None
+        except KlingError as error:
+            self._last = error
+            if not self._settlement.unanswered(error, self._now()):
+                raise
+        else:
+            self._check_same(task)
+            return self._accepted(task)
+        return None
+
+    def _accepted(self, task: Task) -> Task:
         # The vendor's answer may leave the id out; it is the task's all the same.
-        return task if task.external_task_id else attrs.evolve(task, external_task_id=external_id)
+        task = task if task.external_task_id else attrs.evolve(task, external_task_id=self._external_id)
+        ticket, self._ticket = self._ticket, None
+        self._submitter.line.accepted(ticket, task)
+        return task
 
+    def _check_same(self, task: Task) -> None:
+        """A task found under the id must be the one that was asked for, as far as its record tells."""
+        source, request = task.parent_video, self._request
+        if source is None or not isinstance(request, VideoExtendRequest) or source.id == request.video_id:
+            return
+        self._settlement.doubtful = False  # whatever was lost, it was not this
+        raise InvalidRequest(
+            f"external_task_id {self._external_id!r} belongs to task {task.id}, which extends another video",
+            code=1201,
+            http_status=400,
+            task_id=task.id,
+        )
 
-def _proves_not_created(error: KlingError) -> bool:
-    """Whether no task can exist: the vendor refused by a code that it documents, or the request never left."""
-    if isinstance(error, APIError):
-        return error.proves_not_created
-    if isinstance(error, TransportError):
-        return not error.sent
-    return isinstance(error, ClientClosed | ConfigurationError)  # raised before anything is sent
+    def _truthful(self, error: KlingError) -> KlingError:
+        """The error as this create must tell it: never "no" where a task may exist."""
+        error.external_task_id = self._external_id
+        error.attempts = max(error.attempts, self._posts)
+        if not self._settlement.doubtful:
+            return error
+        uncertain = CreateUncertain(
+            f"the answer to a create was lost, and asking for it did not settle it: {error.message}",
+            external_task_id=self._external_id,
+            host=error.host,
+            attempts=error.attempts,
+        )
+        uncertain.__cause__ = error
+        return uncertain
+
+    def _renew(self) -> None:
+        """Settling has its own time, which does not run while the create stands in line."""
+        until = self._now() + self._submitter.transport.retry.settle_timeout
+        self._until = until if self._deadline is None else min(until, self._deadline)
+
+    @staticmethod
+    def _now() -> float:
+        return asyncio.get_running_loop().time()

@@ -12,8 +12,16 @@ import attrs
 from yarl import URL
 
 from kling_async.credentials import Signer
-from kling_async.errors import AuthenticationError, ClientClosed, ConfigurationError, KlingError, TransportError
+from kling_async.errors import (
+    AuthenticationError,
+    ClientClosed,
+    ConfigurationError,
+    KlingError,
+    RateLimited,
+    TransportError,
+)
 from kling_async.policies import RetryPolicy
+from kling_async.rules.pace import Pace
 from kling_async.rules.retry import RetrySchedule
 from kling_async.rules.wire import Call, Envelope, Response, read_envelope, scrubbed, server_time
 from kling_async.runtime.pool import Purpose, Sent, SessionPool, Share, timeout
@@ -32,15 +40,20 @@ class Transport:
     Attributes:
         base_url: where calls go to; empty while there is nothing to call (a simulator that does not run).
         wall: Unix seconds, for tokens; deadlines run by the event loop's own monotonic clock.
+        retry: how reads are repeated, and creates settled.
         draw: random numbers from 0 to 1, for jitter.
     """
 
     base_url: str
     _pool: SessionPool
     _signer: Signer
-    _retry: RetryPolicy
-    _wall: Callable[[], float]
-    _draw: Callable[[], float]
+    retry: RetryPolicy
+    wall: Callable[[], float]
+    draw: Callable[[], float]
+    _pace: Pace = attrs.field(init=False)
+
+    def __attrs_post_init__(self) -> None:
+        self._pace = Pace(self.draw)
 
     @property
     def host(self) -> str:
@@ -60,7 +73,7 @@ class Transport:
             ClientClosed: the client was closed meanwhile.
         """
         clock = asyncio.get_running_loop().time
-        deadline = clock() + (self._retry.timeout if timeout is None else timeout)
+        deadline = clock() + (self.retry.timeout if timeout is None else timeout)
         share = self._share("reads")
         schedule: RetrySchedule | None = None
         attempts = 0
@@ -73,7 +86,7 @@ class Transport:
                 # The next attempt must not open again what somebody has closed under this one.
                 if share.session.closed:
                     raise self._closed(attempts) from error
-                schedule = schedule or RetrySchedule(self._retry, self._draw)
+                schedule = schedule or RetrySchedule(self.retry, self.draw)
                 pause = schedule.after(error)
                 if pause is None or clock() + pause >= deadline:
                     raise
@@ -84,8 +97,8 @@ class Transport:
         """The answer to a read that is sent once. `deadline` by the loop's clock; `None`: the attempt's own."""
         return await self._exchange(call, self._share("reads"), deadline)
 
-    async def create(self, call: Call) -> Envelope:
-        """The answer to a create, which is sent once.
+    async def create(self, call: Call, *, deadline: float | None = None) -> Envelope:
+        """The answer to a create, which is sent once. `deadline` by the loop's clock; `None`: the attempt's own.
 
         A refusal for the token's time alone (1003, 1004) proves that nothing was made: then it is sent once more.
 
@@ -93,7 +106,7 @@ class Transport:
             APIError: the vendor's refusal.
             TransportError, MalformedResponse: no answer of the vendor's; `sent` tells whether it may have acted.
         """
-        return await self._exchange(call, self._share("creates"), None)
+        return await self._exchange(call, self._share("creates"), deadline)
 
     def claim(self) -> None:
         """Takes the client for the running event loop.
@@ -114,7 +127,7 @@ class Transport:
             return self._envelope(call, response, attempts=1)
         except AuthenticationError as error:
             signed_anew = error.code in TOKEN_TIME_CODES and self._signer.refused(
-                header, server_time=server_time(response.headers), now=self._wall()
+                header, server_time=server_time(response.headers), now=self.wall()
             )
             if not signed_anew:
                 raise
@@ -126,28 +139,35 @@ class Transport:
         return self._envelope(call, response, attempts=2)
 
     def _envelope(self, call: Call, response: Response, *, attempts: int) -> Envelope:
+        now = asyncio.get_running_loop().time()
         try:
-            return attrs.evolve(read_envelope(call, response), host=self.host, attempts=attempts)
+            envelope = attrs.evolve(read_envelope(call, response), host=self.host, attempts=attempts)
         except KlingError as error:
             error.host, error.attempts = self.host, attempts
+            if isinstance(error, RateLimited):
+                self._pace.limited(now, error.retry_after)
             if isinstance(error, AuthenticationError):
                 error.message += f", asked with {self._signer.credentials!r}"
             raise
+        self._pace.fine(now)
+        return envelope
 
     async def _send(self, call: Call, share: Share, deadline: float | None) -> tuple[str, Response]:
         """The header that was sent, and what came back."""
         clock = asyncio.get_running_loop().time
         try:
             async with asyncio.timeout_at(deadline):
+                while pause := self._pace.wait(clock()):
+                    await asyncio.sleep(pause)
                 await share.gate.acquire()
         except TimeoutError:
-            raise TransportError("no connection became free in time", sent=False, host=self.host) from None
+            raise TransportError("it was not this request's turn in time", sent=False, host=self.host) from None
         try:
             if share.session.closed:  # while this one waited for its turn, or for its next attempt
                 raise self._closed()
-            header = self._signer.header(self._wall())
-            left = self._retry.attempt_timeout if deadline is None else deadline - clock()
-            budget = min(self._retry.attempt_timeout, max(left, _LEAST_SECONDS))
+            header = self._signer.header(self.wall())
+            left = self.retry.attempt_timeout if deadline is None else deadline - clock()
+            budget = min(self.retry.attempt_timeout, max(left, _LEAST_SECONDS))
             return header, await self._request(call, share, header, budget)
         finally:
             share.gate.release()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import copy
 import logging
-from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
 from math import isinf
 
 from kling_async.errors import ClientClosed, KlingError, NotFound, TaskFailed, WaitTimeout
@@ -32,6 +32,8 @@ class Waiter:
         self._poller: asyncio.Task[None] | None = None  # the one at work
         self._pollers = set[asyncio.Task[None]]()  # and those that still put their fetches away
         self._stirred = asyncio.Event()
+        # Told of every ended task that is seen, awaited or not; may be told of one several times.
+        self.on_ended: Callable[[Task], None] = _nobody_listens
 
     def __repr__(self) -> str:
         polling = "polling" if self._poller else "idle"
@@ -114,8 +116,23 @@ class Waiter:
 
     def absorb(self, tasks: Iterable[Task]) -> None:
         """Takes in tasks that were seen elsewhere: a page that somebody walked, an answer to a query."""
+        seen = list(tasks)
+        self._tell_ended(seen)
         if self._endings:
-            self._settle(self._watch.absorb(tasks, asyncio.get_running_loop().time()), {})
+            self._settle(self._watch.absorb(seen, asyncio.get_running_loop().time()), {})
+
+    def watch(self, task: Task) -> asyncio.Future[Task]:
+        """A future of the ended task, which nobody has to await. It keeps the poller busy until `unwatch`."""
+        return self._endings_of([task])[0]
+
+    def unwatch(self, task: Task, watched: asyncio.Future[Task]) -> None:
+        """Lets go of a future that `watch` gave."""
+        self._forget([task], [watched])
+
+    def _tell_ended(self, tasks: Iterable[Task]) -> None:
+        for task in tasks:
+            if task.status.ended:
+                self.on_ended(task)
 
     async def close(self) -> None:
         """Stops polling; whoever still waits gets `ClientClosed`."""
@@ -246,12 +263,17 @@ class Waiter:
             known = {key: self._watch.last(key) for key in self._endings}
             self._settle(self._watch.failed(fetch, error, clock()), known)
         else:
+            self._tell_ended(tasks)
             self._settle(self._watch.absorb(tasks, clock(), fetch=fetch), {})
 
     async def _ask(self, fetch: Fetch) -> Sequence[Task]:
         if isinstance(fetch, Single):
             return (read_task(await self._transport.read_once(task_call(self._path, fetch.key))),)
         return read_tasks(await self._transport.read_once(page_call(self._path, fetch.number, fetch.size)))
+
+
+def _nobody_listens(_: Task) -> None:
+    """The hook of a waiter that has no line."""
 
 
 def _key(task: Task | str) -> str:

@@ -1,0 +1,38 @@
+"""How long everybody waits after 1302: one pause for the whole client, longer while the vendor keeps saying it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from math import inf
+
+_FIRST_SECONDS = 1.0
+_MAX_SECONDS = 60.0
+
+
+class Pace:
+    """The client's common pause. Pure: `now` is passed in."""
+
+    def __init__(self, draw: Callable[[], float]) -> None:
+        self._draw = draw
+        self._until = -inf
+        self._pause = _FIRST_SECONDS
+
+    def limited(self, now: float, retry_after: float | None) -> None:
+        """1302 arrived. Of many that come together, the first sets the pause."""
+        if now < self._until:
+            return
+        self._until = now + max(self._pause, min(retry_after or 0.0, _MAX_SECONDS))
+        self._pause = min(2 * self._pause, _MAX_SECONDS)
+
+    def wait(self, now: float) -> float:
+        """Seconds until this request may be sent: the rest of the pause, and as much again at random.
+
+        The spread lets the requests that queued up come back one after the other.
+        """
+        rest = self._until - now
+        return 0.0 if rest <= 0 else rest * (1.0 + self._draw())
+
+    def fine(self, now: float) -> None:
+        """An answer arrived that was not 1302: once the pause has passed, the next one is short again."""
+        if now >= self._until:
+            self._pause = _FIRST_SECONDS

@@ -1,0 +1,158 @@
+"""The account's slots: who may create now, and what the vendor's 1303 taught us. Pure: `now` is passed in.
+
+A slot is held from the create until the *task* ends, failures included; all keys of an account share the slots, and
+1303 is the only word the vendor gives about them (document-api, "Concurrency"). So the limit is given, or learnt:
+
+- while nothing is known, creates start one at a time and grow with every success;
+- 1303 sets the limit to what is in flight; a freed slot lets the next of the line go;
+- now and then one create tries whether there is a slot more, first soon, then ever more rarely while it is refused;
+- with nothing of ours in flight, others hold the slots: then that try comes after 1 s, and up to 60 s.
+"""
+
+from __future__ import annotations
+
+import re
+from collections import OrderedDict
+from collections.abc import Callable, Iterable
+from math import inf
+
+from kling_async import spec
+from kling_async.models import ResourcePack
+from kling_async.policies import SlotPolicy
+
+_WINDOW_MAX = 64
+_FOREIGN_FIRST_SECONDS = 1.0  # source: document-api, "Concurrency": at least 1 s, exponential
+_FOREIGN_MAX_SECONDS = 60.0
+_HELD_MAX = 10_000  # of tasks that nobody waits for, the oldest are let go: they have ended long ago
+
+
+def limit_of(packs: Iterable[ResourcePack]) -> int | None:
+    """How many tasks the account's packs allow at once, by their names; `None` when none says.
+
+    A name such as `Trial-Video-100Units-5Con-1Months` means 5 (observed). Of several packs in use, the largest counts.
+    """
+    online = (pack.name for pack in packs if pack.status == spec.PACK_ONLINE)
+    found = (re.search(r"(?:^|-)([1-9]\d{0,5})Con(?:-|$)", name) for name in online)
+    return max((int(match[1]) for match in found if match), default=None)
+
+
+class Slots:
+    """A line of creates, first in, first out. Tickets are numbers that the caller makes, one for each create."""
+
+    def __init__(self, policy: SlotPolicy, draw: Callable[[], float]) -> None:
+        self._policy = policy
+        self._draw = draw
+        self._line: OrderedDict[int, None] = OrderedDict()
+        self._sending: set[int] = set()
+        self._held: dict[int, None] = {}
+        self._given: float = inf if policy.limit is None else policy.limit
+        self._learnt: float = inf
+        self._window = 1
+        self._probe: int | None = None
+        self._probe_at = -inf
+        self._probe_wait = policy.probe_after
+        self._foreign_wait = _FOREIGN_FIRST_SECONDS
+
+    def __repr__(self) -> str:
+        limit = min(self._given, self._learnt)
+        known = "unknown" if limit == inf else f"{limit:g} {'learnt' if self._learnt < self._given else 'given'}"
+        return f"<Slots {len(self._held)} held, {len(self._sending)} sending, {len(self._line)} in line, limit {known}>"
+
+    @property
+    def waiting(self) -> int:
+        """How many creates stand in line."""
+        return len(self._line)
+
+    @property
+    def held(self) -> tuple[int, ...]:
+        """The tickets whose tasks have not ended, as far as we know."""
+        return tuple(self._held)
+
+    @property
+    def foreign(self) -> bool:
+        """Whether the slots are taken though nothing of ours is in flight."""
+        return self._learnt == 0 and self._in_flight == 0 and bool(self._line)
+
+    @property
+    def _in_flight(self) -> int:
+        return len(self._held) + len(self._sending)
+
+    def give(self, limit: int) -> None:
+        """Sets the limit, when it was read somewhere."""
+        self._given = limit
+
+    def join(self, ticket: int) -> None:
+        """Puts a create at the end of the line."""
+        self._line[ticket] = None
+
+    def ready(self, now: float) -> list[int]:
+        """The tickets whose turn it is now; each must come back by `accepted`, `full` or `left`."""
+        turn: list[int] = []
+        while self._line and self._may_send(now):
+            ticket, _ = self._line.popitem(last=False)
+            self._sending.add(ticket)
+            turn.append(ticket)
+        return turn
+
+    def _may_send(self, now: float) -> bool:
+        if self._in_flight < min(self._given, self._learnt):
+            return len(self._sending) < self._window
+        # Only one try at a time, and none beside others: else the answer would not tell whose slot it was.
+        if self._sending or self._in_flight >= self._given or now < self._probe_at:
+            return False
+        self._probe = next(iter(self._line))
+        return True
+
+    @property
+    def wake_at(self) -> float:
+        """When the next of the line may try though no slot was freed; infinite when no time will help."""
+        if not self._line or self._sending or self._in_flight >= self._given:
+            return inf
+        return self._probe_at
+
+    def accepted(self, ticket: int, now: float) -> None:
+        """The vendor made the task: its slot is held until `ended`."""
+        self._sending.discard(ticket)
+        self._held[ticket] = None
+        if len(self._held) > _HELD_MAX:
+            del self._held[next(iter(self._held))]
+        self._window = min(self._window + 1, _WINDOW_MAX)
+        self._foreign_wait = _FOREIGN_FIRST_SECONDS
+        if self._probe == ticket:
+            # There was one more: try the next at once, and be patient again only when one is refused.
+            self._probe, self._probe_at, self._probe_wait = None, now, self._policy.probe_after
+        self._learnt = max(self._learnt, self._in_flight)
+
+    def full(self, ticket: int, now: float) -> None:
+        """1303: no task was made; the create goes back to the head of the line."""
+        self._sending.discard(ticket)
+        self._line[ticket] = None
+        self._line.move_to_end(ticket, last=False)
+        self._learnt = self._in_flight
+        self._window = 1
+        if self._in_flight == 0:
+            wait, self._foreign_wait = self._foreign_wait, min(2 * self._foreign_wait, _FOREIGN_MAX_SECONDS)
+        else:
+            wait = self._probe_wait
+            if self._probe == ticket:
+                self._probe_wait = min(2 * self._probe_wait, self._policy.max_probe_wait)
+        self._probe = None if self._probe == ticket else self._probe
+        # Two clients of one account must not keep in step.
+        self._probe_at = now + wait * (0.75 + 0.5 * self._draw())
+
+    def left(self, ticket: int) -> None:
+        """The create is over without a task: refused, cancelled, or lost in doubt."""
+        self._line.pop(ticket, None)
+        self._sending.discard(ticket)
+        if self._probe == ticket:
+            self._probe = None
+
+    def ended(self, ticket: int) -> None:
+        """The task has ended: its slot is free."""
+        self._held.pop(ticket, None)
+
+    def drain(self) -> list[int]:
+        """Empties the line, and says who stood in it."""
+        line = list(self._line)
+        self._line.clear()
+        return line

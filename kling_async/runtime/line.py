@@ -1,0 +1,194 @@
+"""The line of creates in front of the account's slots: futures and timers around `rules.slots`."""
+
+from __future__ import annotations
+
+import asyncio
+import copy
+import functools
+import itertools
+import logging
+from collections.abc import Callable
+from math import isinf
+
+import attrs
+
+from kling_async.errors import ClientClosed, ConcurrencyLimited, KlingError
+from kling_async.models import Task
+from kling_async.policies import SlotPolicy
+from kling_async.rules.slots import Slots
+from kling_async.runtime.waiter import Waiter
+
+_log = logging.getLogger("kling_async")
+
+
+class Line:
+    """Who may create now. A slot is held until its task ends, which the waiter sees.
+
+    Tasks that nobody waits for are polled for too, but only while somebody stands in line for their slots.
+    """
+
+    def __init__(self, policy: SlotPolicy, waiter: Waiter, *, draw: Callable[[], float]) -> None:
+        self._policy = policy
+        self._waiter = waiter
+        self._draw = draw
+        self._numbers = itertools.count()
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self.closings = 0
+        self._begin_anew()
+        waiter.on_ended = self._ended
+
+    def _begin_anew(self) -> None:
+        self.slots = Slots(self._policy, self._draw)
+        self._turns: dict[int, asyncio.Future[None]] = {}
+        self._tasks: dict[int, Task] = {}
+        self._tickets: dict[str, int] = {}  # by the task's id
+        self._watched: dict[int, asyncio.Future[Task]] = {}
+        self._timer: asyncio.TimerHandle | None = None
+        self._told_of_foreign = False
+
+    def __repr__(self) -> str:
+        return f"<Line {self.slots!r}>"
+
+    def give(self, limit: int) -> None:
+        """Sets the limit, when it was read somewhere."""
+        self._policy = attrs.evolve(self._policy, limit=limit)
+        self.slots.give(limit)
+
+    async def enter(self, *, deadline: float | None) -> int:
+        """A ticket, when its turn to send has come. It must come back by `accepted`, `again` or `left`.
+
+        Raises:
+            ConcurrencyLimited: no slot became free before `deadline` (by the loop's clock; `None`: no bound).
+            AccountError, AddressNotAllowed: another create was refused for good, and so would this one be.
+        """
+        loop = asyncio.get_running_loop()
+        if self._loop is not loop:  # what another loop left behind can neither be woken nor freed by us
+            self._loop = loop
+            self._begin_anew()
+        ticket = next(self._numbers)
+        self.slots.join(ticket)
+        await self._turn_of(ticket, deadline)
+        return ticket
+
+    async def again(self, ticket: int, *, deadline: float | None) -> None:
+        """Back to the head of the line after 1303, until the next turn. Raises as `enter`."""
+        self.slots.full(ticket, self._now())
+        if self.slots.foreign and not self._told_of_foreign:
+            self._told_of_foreign = True
+            _log.warning("all slots of the account are taken, none by this client; trying again now and then")
+        await self._turn_of(ticket, deadline)
+
+    async def _turn_of(self, ticket: int, deadline: float | None) -> None:
+        turn: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._turns[ticket] = turn
+        self._move()
+        try:
+            async with asyncio.timeout_at(deadline):
+                await turn
+        except TimeoutError:
+            self.left(ticket)
+            raise ConcurrencyLimited(
+                "no slot of the account became free in time; nothing was sent", code=1303, http_status=429
+            ) from None
+        except BaseException:
+            # Can a cancellation come after the turn was given? Yes: then it is passed on to the next in line.
+            self.left(ticket)
+            raise
+        finally:
+            self._turns.pop(ticket, None)
+
+    def accepted(self, ticket: int | None, task: Task) -> None:
+        """The vendor has the task: the slot is held until the task ends.
+
+        `None` for a task that was found, and never stood in line.
+        """
+        self._told_of_foreign = False
+        ticket = next(self._numbers) if ticket is None else ticket
+        if task.status.ended or task.id in self._tickets:
+            self.left(ticket)  # picked up, not made: it holds no slot, or holds one already
+            return
+        self.slots.accepted(ticket, self._now())
+        self._tasks[ticket] = task
+        self._tickets[task.id] = ticket
+        for forgotten in self._tasks.keys() - set(self.slots.held):
+            self._drop(forgotten)
+        self._move()
+
+    def left(self, ticket: int) -> None:
+        """The create is over without a task."""
+        self.slots.left(ticket)
+        self._move()
+
+    def stop(self, error: KlingError) -> None:
+        """Refused for the account's sake: everybody in line hears it now, and nothing of theirs was created."""
+        own = copy.copy(error)
+        own.created, own.task_id, own.external_task_id, own.attempts = "no", None, None, 0
+        own.message = f"not sent, since another create was refused: {error.message}"
+        self._fail_line(own)
+
+    def close(self) -> None:
+        """Ends the line: whoever stands in it gets `ClientClosed`."""
+        self.closings += 1
+        if self._loop is asyncio.get_running_loop():
+            self._fail_line(ClientClosed("the client was closed while a create waited for a slot; it was not sent"))
+            self._loop = None
+
+    def _fail_line(self, error: KlingError) -> None:
+        for ticket in self.slots.drain():
+            turn = self._turns.get(ticket)
+            if turn is not None and not turn.done():
+                turn.set_exception(copy.copy(error))
+        self._see_to_timer()
+        self._see_to_watching()
+
+    def _ended(self, task: Task) -> None:
+        """A task was seen to have ended, by anybody."""
+        ticket = self._tickets.get(task.id)
+        if ticket is not None:
+            self._drop(ticket)
+            self._move()
+
+    def _drop(self, ticket: int) -> None:
+        self.slots.ended(ticket)
+        task = self._tasks.pop(ticket)
+        del self._tickets[task.id]
+        watched = self._watched.pop(ticket, None)
+        if watched is not None:
+            self._waiter.unwatch(task, watched)
+
+    def _move(self) -> None:
+        """Lets go whoever may send now, and sees to it that this is asked again when it should."""
+        for ticket in self.slots.ready(self._now()):
+            turn = self._turns.get(ticket)
+            if turn is None or turn.done():
+                self.slots.left(ticket)
+            else:
+                turn.set_result(None)
+        self._see_to_timer()
+        self._see_to_watching()
+
+    def _see_to_timer(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        if not isinf(at := self.slots.wake_at):
+            self._timer = asyncio.get_running_loop().call_at(at, self._move)
+
+    def _see_to_watching(self) -> None:
+        if not self.slots.waiting:
+            for ticket in list(self._watched):
+                self._waiter.unwatch(self._tasks[ticket], self._watched.pop(ticket))
+            return
+        for ticket in self._tasks.keys() - self._watched.keys():
+            watched = self._watched[ticket] = self._waiter.watch(self._tasks[ticket])
+            watched.add_done_callback(functools.partial(self._unwatchable, ticket))
+
+    def _unwatchable(self, ticket: int, _: asyncio.Future[Task]) -> None:
+        """The task ended, or cannot be asked for any more: either way its slot is not ours to count."""
+        if ticket in self._tasks and ticket in self._watched:
+            self._drop(ticket)
+            self._move()
+
+    @staticmethod
+    def _now() -> float:
+        return asyncio.get_running_loop().time()
