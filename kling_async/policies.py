@@ -86,7 +86,7 @@ class SlotPolicy:
         read_packs: reads the limit from the names of the account's packs before the first create (a pack named
             `...-5Con-...` means 5, observed); default false. A pack that does not say leaves it to be learnt.
         probe_after: after how many seconds a create tries whether there is a slot more than learnt; default 30. It
-            doubles with each refusal, up to `max_probe_wait` seconds (default 600).
+            doubles with each refusal, up to `max_probe_wait` seconds (default 1,800).
 
     Raises:
         ConfigurationError: a number out of bounds.
@@ -95,7 +95,7 @@ class SlotPolicy:
     limit: int | None = attrs.field(default=None, validator=attrs.validators.optional(policy_whole(least=1)))
     read_packs: bool = False
     probe_after: float = attrs.field(default=30.0, validator=policy_seconds())
-    max_probe_wait: float = attrs.field(default=600.0, validator=policy_seconds())
+    max_probe_wait: float = attrs.field(default=1800.0, validator=policy_seconds())
 
 
 DEFAULT_WAIT_SECONDS = 1800.0

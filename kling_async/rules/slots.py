@@ -23,6 +23,7 @@ from kling_async.policies import SlotPolicy
 _WINDOW_MAX = 64
 _FOREIGN_FIRST_SECONDS = 1.0  # source: document-api, "Concurrency": at least 1 s, exponential
 _FOREIGN_MAX_SECONDS = 60.0
+_HEARSAY_SECONDS = 15.0  # within which the end of a task is heard of: some looks at the default interval
 _HELD_MAX = 10_000  # of tasks that nobody waits for, the oldest are let go: they have ended long ago
 
 
@@ -51,6 +52,8 @@ class Slots:
         self._probe: int | None = None
         self._probe_at = -inf
         self._probe_wait = policy.probe_after
+        self._wait_before = policy.probe_after
+        self._raised_at = -inf  # when a try last found a slot more
         self._foreign_wait = _FOREIGN_FIRST_SECONDS
 
     def __repr__(self) -> str:
@@ -119,8 +122,9 @@ class Slots:
         self._window = min(self._window + 1, _WINDOW_MAX)
         self._foreign_wait = _FOREIGN_FIRST_SECONDS
         if self._probe == ticket:
-            # There was one more: try the next at once, and be patient again only when one is refused.
-            self._probe, self._probe_at, self._probe_wait = None, now, self._policy.probe_after
+            # There was one more, or one had been freed that we have not heard of yet: `ended` will tell.
+            self._probe, self._raised_at, self._wait_before = None, now, self._probe_wait
+            self._probe_at, self._probe_wait = now + self._policy.probe_after, self._policy.probe_after
         self._learnt = max(self._learnt, self._in_flight)
 
     def full(self, ticket: int, now: float) -> None:
@@ -131,12 +135,18 @@ class Slots:
         self._learnt = self._in_flight
         self._window = 1
         if self._in_flight == 0:
-            wait, self._foreign_wait = self._foreign_wait, min(2 * self._foreign_wait, _FOREIGN_MAX_SECONDS)
+            self._be_patient(now, self._foreign_wait)
+            self._foreign_wait = min(2 * self._foreign_wait, _FOREIGN_MAX_SECONDS)
+        elif self._probe == ticket:
+            self._probe_wait = min(2 * self._probe_wait, self._policy.max_probe_wait)
+            self._be_patient(now, self._probe_wait)
         else:
-            wait = self._probe_wait
-            if self._probe == ticket:
-                self._probe_wait = min(2 * self._probe_wait, self._policy.max_probe_wait)
+            # No try for one more: somebody else took a slot of ours, and may give it back soon.
+            self._probe_wait = self._policy.probe_after
+            self._be_patient(now, self._probe_wait)
         self._probe = None if self._probe == ticket else self._probe
+
+    def _be_patient(self, now: float, wait: float) -> None:
         # Two clients of one account must not keep in step.
         self._probe_at = now + wait * (0.75 + 0.5 * self._draw())
 
@@ -147,9 +157,14 @@ class Slots:
         if self._probe == ticket:
             self._probe = None
 
-    def ended(self, ticket: int) -> None:
+    def ended(self, ticket: int, now: float) -> None:
         """The task has ended: its slot is free."""
         self._held.pop(ticket, None)
+        if now - self._raised_at < _HEARSAY_SECONDS:
+            # The slot that a try found was most likely this one: the limit is what it was before.
+            self._raised_at = -inf
+            self._be_patient(now, min(2 * self._wait_before, self._policy.max_probe_wait))
+            self._learnt = max(self._learnt - 1, self._in_flight, 1)
 
     def drain(self) -> list[int]:
         """Empties the line, and says who stood in it."""

@@ -149,7 +149,7 @@ class Line:
             self._move()
 
     def _drop(self, ticket: int) -> None:
-        self.slots.ended(ticket)
+        self.slots.ended(ticket, self._now())
         task = self._tasks.pop(ticket)
         del self._tickets[task.id]
         watched = self._watched.pop(ticket, None)
