@@ -23,8 +23,10 @@ from kling_async.errors import (
     RequestError,
     ServerError,
     TaskFailed,
+    TaskVanished,
     TransportError,
     UnknownCode,
+    UnknownStatus,
     WaitTimeout,
 )
 from kling_async.models import Page, ResourcePack, Task, TaskStatus, Video, supports
@@ -80,8 +82,10 @@ __all__ = [
     "Task",
     "TaskFailed",
     "TaskStatus",
+    "TaskVanished",
     "TransportError",
     "UnknownCode",
+    "UnknownStatus",
     "Video",
     "VideoExtend",
     "VideoExtendRequest",

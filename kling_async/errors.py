@@ -327,6 +327,18 @@ class NoVideo(_AboutTask):
     advice = "Wait for the task with `wait(task)`; if it has ended, `task.raw` is what the vendor sent."
 
 
+class TaskVanished(_AboutTask):
+    """The vendor no longer knows a task that it had accepted: asked by both ids, several times over a minute."""
+
+    advice = "Quote the task id to the vendor's support; it is never created anew on its own."
+
+
+class UnknownStatus(_AboutTask):
+    """The task keeps a status that no document lists; `task.raw` has the vendor's word."""
+
+    advice = "Look for a newer version of this package; a later `wait` goes on."
+
+
 class WaitTimeout(KlingError, TimeoutError):
     """The time to wait was over before the task was: nothing is lost, a later `wait` goes on.
 

@@ -47,6 +47,7 @@ class PollPolicy:
             Default 4.
         concurrency: how many single queries for awaited tasks may be under way at once; default 10.
         max_failure_wait: how far the pause grows while polls fail one after the other, in seconds; default 30.
+        unknown_status_wait: how long a task may keep a status that no document lists, in seconds; default 600.
 
     Raises:
         ConfigurationError: a number out of bounds.
@@ -56,6 +57,7 @@ class PollPolicy:
     singles: int = attrs.field(default=4, validator=policy_whole(least=0))
     concurrency: int = attrs.field(default=10, validator=policy_whole(least=1))
     max_failure_wait: float = attrs.field(default=30.0, validator=policy_seconds())
+    unknown_status_wait: float = attrs.field(default=600.0, validator=policy_seconds(zero=True))
 
 
 @attrs.frozen(kw_only=True)

@@ -13,10 +13,10 @@ from math import inf
 import attrs
 
 from kling_async import spec
-from kling_async.errors import KlingError, MalformedResponse, NotFound
-from kling_async.models import Task, TaskStatus
+from kling_async.errors import KlingError
+from kling_async.models import Task
 from kling_async.policies import PollPolicy
-from kling_async.rules.retry import worth_retrying
+from kling_async.rules.awaited import Awaited, later
 
 _SMALLEST_PAGE = 50
 _TOGETHER = 0.5  # of an interval: what falls due within it is looked at in one go
@@ -24,9 +24,10 @@ _TOGETHER = 0.5  # of an interval: what falls due within it is looked at in one 
 
 @attrs.frozen
 class Single:
-    """Ask for one task by its id."""
+    """Ask for the task that is awaited as `key` by this id."""
 
     key: str
+    id: str
 
 
 @attrs.frozen
@@ -39,16 +40,6 @@ class Sweep:
 
 Fetch = Single | Sweep
 Settled = tuple[str, Task | KlingError]
-
-
-@attrs.define(eq=False)
-class _Awaited:
-    """One awaited task: when to look next, and how it was last seen (`None`: never)."""
-
-    due: float
-    last: Task | None
-    busy: bool = False  # being asked for, or about to be
-    failures: int = 0
 
 
 @attrs.define(eq=False)
@@ -66,7 +57,7 @@ class Watch:
 
     def __init__(self, policy: PollPolicy) -> None:
         self._policy = policy
-        self._awaited: dict[str, _Awaited] = {}
+        self._awaited: dict[str, Awaited] = {}
         self._round: _Round | None = None
         self._to_ask: dict[str, None] = {}  # in order; keys that wait for a free single query
         self._asking = 0
@@ -83,9 +74,10 @@ class Watch:
         """Starts to await a task: one that was just seen is due in an interval, a bare id at once."""
         known = self._awaited.get(key)
         if known is None:
-            known = self._awaited[key] = _Awaited(now if last is None else now + self._policy.interval, last)
+            known = self._awaited[key] = Awaited(now if last is None else now + self._policy.interval, last)
             self._next_due = min(self._next_due, known.due)
-        known.last = _later(known.last, last)
+        if last is not None:
+            known.last = later(known.last, last)
 
     def discard(self, key: str) -> None:
         """Stops to await a task. An answer that is still to come for it changes nothing."""
@@ -147,7 +139,7 @@ class Watch:
         for key in keys:
             del self._to_ask[key]
         self._asking += len(keys)
-        return [Single(key) for key in keys]
+        return [Single(key, self._awaited[key].ask_as or key) for key in keys]
 
     # --- what came back ----------------------------------------------------------------------------------------
 
@@ -177,12 +169,9 @@ class Watch:
 
     def _saw(self, key: str, task: Task, now: float) -> list[Settled]:
         awaited = self._awaited[key]
-        awaited.last = _later(awaited.last, task)
-        if awaited.last is not None and awaited.last.status.ended:
-            last = awaited.last
+        if (outcome := awaited.saw(task, now, self._policy)) is not None:
             self.discard(key)
-            return [(key, last)]
-        awaited.failures = 0
+            return [(key, outcome)]
         if self._round is not None and key in self._round.unseen:
             self._round.unseen.discard(key)
         elif key in self._to_ask:
@@ -217,47 +206,13 @@ class Watch:
 
     def _troubled(self, key: str, error: KlingError, now: float) -> list[Settled]:
         awaited = self._awaited[key]
-        if _ends_wait(error, seen=awaited.last is not None):
+        if (ending := awaited.troubled(error, now, self._policy)) is not None:
             self.discard(key)
-            return [(key, error)]
-        awaited.failures += 1
-        growth: float = self._policy.interval * 2.0 ** min(awaited.failures - 1, 30)
-        self._rest(awaited, now + min(growth, max(self._policy.max_failure_wait, self._policy.interval)))
+            return [(key, ending)]
+        self._rest(awaited, awaited.due)
         return []
 
-    def _rest(self, awaited: _Awaited, due: float) -> None:
+    def _rest(self, awaited: Awaited, due: float) -> None:
         awaited.busy = False
         awaited.due = due
         self._next_due = min(self._next_due, due)
-
-
-def _later(one: Task | None, other: Task | None) -> Task | None:
-    """The later of two looks at a task: no look leads back to an earlier state, nor to an older record of the same.
-
-    The state comes first: the vendor's servers need not agree on the time, and an end not believed is never seen again.
-    """
-    if one is None or other is None:
-        return other if one is None else one
-    if _STAGES[one.status] != _STAGES[other.status]:
-        return max(one, other, key=lambda task: _STAGES[task.status])
-    is_older = one.updated_at and other.updated_at and other.updated_at < one.updated_at
-    return one if one.status.ended or is_older else other
-
-
-_STAGES = {
-    TaskStatus.SUBMITTED: 0,
-    TaskStatus.PROCESSING: 1,
-    TaskStatus.UNKNOWN: 1,  # somewhere on the way, as far as anybody knows
-    TaskStatus.SUCCEED: 2,
-    TaskStatus.FAILED: 2,
-}
-
-
-def _ends_wait(error: KlingError, *, seen: bool) -> bool:
-    """Whether waiting on is pointless: the vendor says no for good, or never heard of the id.
-
-    For a task that was seen, a missing record or an answer that is not the vendor's is weather.
-    """
-    if seen and isinstance(error, NotFound | MalformedResponse):
-        return False
-    return not worth_retrying(error)

@@ -237,8 +237,16 @@ def read_task(envelope: Envelope) -> Task:
     """The task that an answer about one task holds.
 
     Raises:
+        NotFound: the answer is a success without a task (observed of tasks that are not there, or not yet).
         MalformedResponse: the record has no id or no status, or a member of a kind that cannot be read.
     """
+    if envelope.data is None or envelope.data in _EMPTY:
+        raise NotFound(
+            "the vendor answered without a task",
+            code=spec.SUCCESS,
+            http_status=envelope.http_status,
+            request_id=envelope.request_id,
+        )
     return _read(envelope, Task, envelope.data)
 
 

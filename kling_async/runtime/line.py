@@ -35,7 +35,7 @@ class Line:
         self._loop: asyncio.AbstractEventLoop | None = None
         self.closings = 0
         self._begin_anew()
-        waiter.on_ended = self._ended
+        waiter.tell(self._ended)
 
     def _begin_anew(self) -> None:
         self.slots = Slots(self._policy, self._draw)

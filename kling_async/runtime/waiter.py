@@ -7,6 +7,7 @@ import copy
 import logging
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
 from math import isinf
+from weakref import WeakMethod
 
 from kling_async.errors import ClientClosed, KlingError, NotFound, TaskFailed, WaitTimeout
 from kling_async.models import Task, TaskStatus
@@ -32,8 +33,7 @@ class Waiter:
         self._poller: asyncio.Task[None] | None = None  # the one at work
         self._pollers = set[asyncio.Task[None]]()  # and those that still put their fetches away
         self._stirred = asyncio.Event()
-        # Told of every ended task that is seen, awaited or not; may be told of one several times.
-        self.on_ended: Callable[[Task], None] = _nobody_listens
+        self._listener: Callable[[], Callable[[Task], None] | None] = lambda: None
 
     def __repr__(self) -> str:
         polling = "polling" if self._poller else "idle"
@@ -129,10 +129,15 @@ class Waiter:
         """Lets go of a future that `watch` gave."""
         self._forget([task], [watched])
 
+    def tell(self, listener: Callable[[Task], None]) -> None:
+        """Tells a bound method of every ended task that is seen, awaited or not, perhaps several times."""
+        self._listener = WeakMethod(listener)  # a circle would keep a client that nobody closed from being noticed
+
     def _tell_ended(self, tasks: Iterable[Task]) -> None:
-        for task in tasks:
-            if task.status.ended:
-                self.on_ended(task)
+        if (listener := self._listener()) is not None:
+            for task in tasks:
+                if task.status.ended:
+                    listener(task)
 
     async def close(self) -> None:
         """Stops polling; whoever still waits gets `ClientClosed`."""
@@ -268,12 +273,8 @@ class Waiter:
 
     async def _ask(self, fetch: Fetch) -> Sequence[Task]:
         if isinstance(fetch, Single):
-            return (read_task(await self._transport.read_once(task_call(self._path, fetch.key))),)
+            return (read_task(await self._transport.read_once(task_call(self._path, fetch.id))),)
         return read_tasks(await self._transport.read_once(page_call(self._path, fetch.number, fetch.size)))
-
-
-def _nobody_listens(_: Task) -> None:
-    """The hook of a waiter that has no line."""
 
 
 def _key(task: Task | str) -> str:
