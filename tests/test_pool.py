@@ -248,7 +248,7 @@ async def test_wait_in_a_second_live_loop_leaves_the_first_ones_alone(kling: Kli
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="there is no fork here")
 async def test_forked_child_opens_its_own_and_the_parents_stay_usable() -> None:
     async with FaultServer.of(Act(say=EMPTY, then="keep")) as server, client(server.url) as kling:
-        kling._transport._wall = lambda: 0.0
+        kling._transport.wall = lambda: 0.0
         await kling.video_extend.list()
         child = _forked(kling)
         _, status = await asyncio.get_running_loop().run_in_executor(None, os.waitpid, child, 0)
@@ -282,7 +282,7 @@ def _forked(kling: KlingClient) -> int:
 async def test_forked_child_that_drops_the_client_harms_nobody() -> None:
     async with FaultServer.of(Act(say=EMPTY, then="keep")) as server:
         kling = client(server.url)
-        kling._transport._wall = lambda: 0.0
+        kling._transport.wall = lambda: 0.0
         await kling.video_extend.list()
         child = os.fork()
         if child == 0:

@@ -355,14 +355,14 @@ class Broken(RuntimeError):
 
 def _broken_once(kling: KlingClient) -> None:
     """The token's clock is a part that callers pass in: let it fail once."""
-    good, left = kling._transport._wall, [Broken("a bug")]
+    good, left = kling._transport.wall, [Broken("a bug")]
 
     def clock() -> float:
         if left:
             raise left.pop()
         return good()
 
-    kling._transport._wall = clock
+    kling._transport.wall = clock
 
 
 @pytest.mark.parametrize("count", [1, 20], ids=["single queries", "a sweep"])

@@ -37,19 +37,20 @@ class Awaited:
     _misses: int = 0
     _missed_since: float = 0.0
     _odd_since: float | None = None  # when it was first seen with a status that no document lists
-    _bare: bool = False  # succeeded without a video, as seen once
+    _bare_since: float | None = None  # when it was first seen to have succeeded without a video
 
-    @property
-    def ask_as(self) -> str | None:
-        """The id to ask by instead of the usual one: where one is not found, the other may be."""
-        return self.last.external_task_id if self.last is not None and self._misses % 2 else None
+    def ask_as(self, key: str) -> str:
+        """The id to ask by: `key`, and in turn the task's other id where that was not found."""
+        if self.last is None or self._misses % 2 == 0:
+            return key
+        return (self.last.external_task_id or key) if key == self.last.id else self.last.id
 
     def saw(self, task: Task, now: float, policy: PollPolicy) -> Task | KlingError | None:
         """What a look settles: the ended task, an error that carries it, or nothing yet."""
         self.last = last = later(self.last, task)
         self.failures = self._misses = 0
         if last.status is TaskStatus.SUCCEED and not last.videos:
-            return self._saw_no_video(last)
+            return self._saw_no_video(last, now)
         if last.status.ended:
             return last
         if last.status is TaskStatus.UNKNOWN:
@@ -57,9 +58,9 @@ class Awaited:
         self._odd_since = None
         return None
 
-    def _saw_no_video(self, last: Task) -> KlingError | None:
-        if not self._bare:
-            self._bare = True  # one more look before it is believed
+    def _saw_no_video(self, last: Task, now: float) -> KlingError | None:
+        if self._bare_since is None or now <= self._bare_since:
+            self._bare_since = now  # one more look before it is believed
             return None
         return NoVideo(f"task {last.id} succeeded, but the vendor shows no video of it", task=last)
 

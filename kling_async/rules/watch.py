@@ -27,7 +27,7 @@ class Single:
     """Ask for the task that is awaited as `key` by this id."""
 
     key: str
-    id: str
+    id: str = attrs.field(default=attrs.Factory(lambda single: single.key, takes_self=True))
 
 
 @attrs.frozen
@@ -139,7 +139,7 @@ class Watch:
         for key in keys:
             del self._to_ask[key]
         self._asking += len(keys)
-        return [Single(key, self._awaited[key].ask_as or key) for key in keys]
+        return [Single(key, self._awaited[key].ask_as(key)) for key in keys]
 
     # --- what came back ----------------------------------------------------------------------------------------
 
