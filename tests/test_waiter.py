@@ -439,7 +439,6 @@ WEATHER = {
     "silence": Fault.slow(1000.0, times=None, on="query"),
     "garbage": Fault.garbage(times=None, on="query"),
     "redirect": Fault.redirect("https://elsewhere.example/", times=None, on="query"),
-    "not found": Fault.code(1203, times=None, on="query"),
 }
 
 

@@ -20,7 +20,7 @@ from kling_async.errors import (
     ServerError,
     TransportError,
 )
-from kling_async.models import Task, TaskStatus
+from kling_async.models import Task, TaskStatus, Video
 from kling_async.policies import PollPolicy
 from kling_async.rules.watch import Fetch, Settled, Single, Sweep, Watch
 
@@ -34,7 +34,8 @@ def task(
     id: object, status: TaskStatus = TaskStatus.PROCESSING, *, at: int | None = None, own: str | None = None
 ) -> Task:
     updated = None if at is None else EPOCH + timedelta(seconds=at)
-    return Task(id=str(id), status=status, external_task_id=own, updated_at=updated)
+    films = (Video("v"),) if status is TaskStatus.SUCCEED else ()
+    return Task(id=str(id), status=status, external_task_id=own, updated_at=updated, videos=films)
 
 
 def done(id: object, *, at: int | None = None) -> Task:
@@ -483,7 +484,7 @@ class World:
         ended = self.now - late >= self.ends[key]
         own = key if key.startswith("own") and self.rng.random() < 0.8 else None
         status = TaskStatus.SUCCEED if ended else TaskStatus.PROCESSING
-        return Task(vendors_id(key), status, external_task_id=own)
+        return Task(vendors_id(key), status, external_task_id=own, videos=(Video("v"),) if ended else ())
 
     def take(self, settled: list[Settled]) -> None:
         # An unknown id may end the wait for what was never seen.
@@ -498,7 +499,7 @@ class World:
         unseen = watch._round.unseen if watch._round else ()
         for key, awaited in watch._awaited.items():
             idle = not awaited.busy and isfinite(awaited.due) and watch._next_due <= awaited.due
-            assert idle or key in watch._to_ask or key in unseen or Single(key) in singles, key
+            assert idle or key in watch._to_ask or key in unseen or key in {single.key for single in singles}, key
 
 
 def vendors_id(key: str) -> str:
