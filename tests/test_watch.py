@@ -464,7 +464,9 @@ class World:
 
     def answer(self, fetch: Fetch) -> None:
         if self.stormy:
-            self.take(self.watch.failed(fetch, self.rng.choice([*WEATHER, UNKNOWN_ID]), self.now))
+            # An unknown id for a minute would rightly end the wait for a task that had been seen.
+            weather = [error for error in WEATHER if error is not UNKNOWN_ID or self.now < 50]
+            self.take(self.watch.failed(fetch, self.rng.choice(weather), self.now))
         elif isinstance(fetch, Single):
             self.take(self.watch.absorb([self.record(fetch.key)], self.now, fetch=fetch))
         else:
