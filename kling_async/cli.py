@@ -5,14 +5,19 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Sequence
 from pathlib import Path
-from typing import TypeVar
+from typing import Literal, TypeVar
 
+import attrs
 import click
 from rich.console import Console
 from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
 from kling_async.client import KlingClient
 from kling_async.errors import KlingError
+from kling_async.policies import SlotPolicy
+from kling_async.requests import OmniVideoRequest, VideoExtendRequest
+from kling_async.rules.jobs import read_jobs
+from kling_async.runtime.batch import Outcome, Request
 from kling_async.simulator import Simulator
 from kling_async.simulator.__main__ import main as serve_simulator
 from kling_async.version import VERSION
@@ -103,3 +108,77 @@ async def _shown(console: Console, label: str, work: Awaitable[_T]) -> _T:
 def simulate(context: click.Context) -> int:
     """Run the simulated vendor until it is interrupted; `kling-async simulate --help` lists its options."""
     return serve_simulator(context.args, prog=context.command_path)
+
+
+@main.command(short_help="Extend many videos, once each, over crashes and reruns.")
+@click.argument("jobs", type=click.Path(exists=True, dir_okay=False, path_type=Path))
+@click.option("--journal", type=click.Path(dir_okay=False, path_type=Path), required=True, help="Remembers the jobs.")
+@click.option("--out", type=click.Path(file_okay=False, path_type=Path), help="Folder for the films; made if missing.")
+@click.option("--omni", is_flag=True, help="The jobs are Omni-Video requests.")
+@click.option("--slots", type=click.IntRange(min=1), help="Tasks in flight at most. Left out: learnt.")
+@click.option("--timeout", type=click.FloatRange(min=0), help="Seconds to wait for each task. Left out: for ever.")
+@click.option("--retry-failed", is_flag=True, help="Make (and pay) failed tasks anew.")
+def batch(
+    *,
+    jobs: Path,
+    journal: Path,
+    out: Path | None,
+    omni: bool,
+    slots: int | None,
+    timeout: float | None,
+    retry_failed: bool,
+) -> int:
+    r"""Carry out each job of a file once: JSON lines, or CSV with a head.
+
+    \b
+    Each line has a key of yours and the fields of a request:
+      {"key": "film-1", "video_id": "...", "prompt": "The scene continues"}
+
+    Run it again with the same journal to go on where it was. Exit code 0: every job is done; 1: some are not.
+    """
+    form: Literal["jsonl", "csv"] = "csv" if jobs.suffix.lower() == ".csv" else "jsonl"
+    try:
+        text = jobs.read_text("utf-8")
+    except UnicodeDecodeError:
+        raise click.BadParameter(f"{jobs} is not UTF-8", param_hint="JOBS") from None
+    wanted: Sequence[tuple[str, Request]] = (
+        read_jobs(text, form, OmniVideoRequest) if omni else read_jobs(text, form, VideoExtendRequest)
+    )
+    if out is not None:
+        out.mkdir(parents=True, exist_ok=True)
+    client = KlingClient(slots=SlotPolicy(limit=slots))
+    options = _BatchOptions(journal, out, timeout, retry_failed)
+    return asyncio.run(_batch(Console(highlight=False, soft_wrap=True), client, wanted, options))
+
+
+@attrs.frozen
+class _BatchOptions:
+    journal: Path
+    out: Path | None
+    timeout: float | None
+    retry_failed: bool
+
+
+async def _batch(
+    console: Console, client: KlingClient, jobs: Sequence[tuple[str, Request]], options: _BatchOptions
+) -> int:
+    done = 0
+    async with (
+        client as kling,
+        kling.batch(
+            options.journal, out=options.out, timeout=options.timeout, retry_failed=options.retry_failed
+        ) as batch,
+    ):
+        async for outcome in batch.run(jobs):
+            done += outcome.ok
+            console.print(_line(outcome), markup=False)
+    console.print(f"{done} of {len(jobs)} jobs are done" + ("." if done == len(jobs) else "; run it again to go on."))
+    return 0 if done == len(jobs) else 1
+
+
+def _line(outcome: Outcome) -> str:
+    if outcome.error is not None:
+        return f"{outcome.key}: {outcome.error}"
+    video = outcome.task.video if outcome.task else None
+    told = f"{outcome.key}: video {video.id}, {video.duration} s" if video else outcome.key
+    return told if outcome.path is None else f"{told}, {outcome.path}"
