@@ -106,11 +106,19 @@ class Task:
 
 @attrs.frozen
 class Page:
-    """One page of a listing: `tasks` as the vendor ordered them, `number` from 1, `size` as asked for."""
+    """One page of a listing.
+
+    Attributes:
+        number: from 1.
+        size: as asked for.
+        tasks: as the vendor ordered them.
+        unreadable: how many records of the page were no tasks that could be read.
+    """
 
     number: int
     size: int
     tasks: tuple[Task, ...]
+    unreadable: int = 0
 
 
 @attrs.frozen

@@ -90,9 +90,9 @@ class TaskResource:
         )
 
     async def _page(self, number: int, size: int) -> Page:
-        tasks = read_tasks(await self._transport.read(page_call(self._path, number, size)))
+        tasks, unreadable = read_tasks(await self._transport.read(page_call(self._path, number, size)))
         self._waiter.absorb(tasks)
-        return Page(number, size, tasks)
+        return Page(number, size, tasks, unreadable)
 
     async def wait(self, task: Task | str, *, timeout: float | None = DEFAULT_WAIT_SECONDS) -> Task:
         """The succeeded task. However many coroutines wait, one poller asks for all of them.

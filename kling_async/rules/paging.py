@@ -28,9 +28,10 @@ class Walk:
 
     def took(self, page: Page) -> Page:
         """The page without what was seen before; `next_page` and `cut_short` say how to go on."""
-        full = len(page.tasks) >= self._size
+        shown = len(page.tasks) + page.unreadable
+        full = shown >= self._size
         self.cut_short = full and page.number >= spec.PAGE_NUM_MAX
-        ended = not page.tasks or page.number >= spec.PAGE_NUM_MAX
+        ended = not shown or page.number >= spec.PAGE_NUM_MAX
         self.next_page = None if ended else page.number + 1
         fresh = tuple(task for task in page.tasks if self._note(task.id))
         return page if len(fresh) == len(page.tasks) else attrs.evolve(page, tasks=fresh)

@@ -143,12 +143,15 @@ class Watch:
 
     # --- what came back ----------------------------------------------------------------------------------------
 
-    def absorb(self, tasks: Iterable[Task], now: float, *, fetch: Fetch | None = None) -> list[Settled]:
+    def absorb(
+        self, tasks: Iterable[Task], now: float, *, fetch: Fetch | None = None, unreadable: int = 0
+    ) -> list[Settled]:
         """What the tasks settle: those that ended. Tasks seen anywhere count, awaited or not.
 
-        `fetch` is the planned fetch that they answer, `None` when they came from elsewhere.
+        `fetch` is the planned fetch that they answer, `None` when they came from elsewhere; `unreadable` counts the
+        records of its page that were no tasks.
         """
-        count, settled = 0, list[Settled]()
+        count, settled = unreadable, list[Settled]()
         for task in tasks:
             count += 1
             for key in self._keys_of(task, fetch):

@@ -262,18 +262,18 @@ class Waiter:
         """Whatever comes of a fetch goes to the watch, and what that settles to the futures."""
         clock = asyncio.get_running_loop().time
         try:
-            tasks = await self._ask(fetch)
+            tasks, unreadable = await self._ask(fetch)
         except KlingError as error:
             _log.info("a poll of %s failed: %s", self._path, error)
             known = {key: self._watch.last(key) for key in self._endings}
             self._settle(self._watch.failed(fetch, error, clock()), known)
         else:
             self._tell_ended(tasks)
-            self._settle(self._watch.absorb(tasks, clock(), fetch=fetch), {})
+            self._settle(self._watch.absorb(tasks, clock(), fetch=fetch, unreadable=unreadable), {})
 
-    async def _ask(self, fetch: Fetch) -> Sequence[Task]:
+    async def _ask(self, fetch: Fetch) -> tuple[Sequence[Task], int]:
         if isinstance(fetch, Single):
-            return (read_task(await self._transport.read_once(task_call(self._path, fetch.id))),)
+            return [read_task(await self._transport.read_once(task_call(self._path, fetch.id)))], 0
         return read_tasks(await self._transport.read_once(page_call(self._path, fetch.number, fetch.size)))
 
 

@@ -1,0 +1,245 @@
+"""The vendor's records -> models, and back and forth for the journal."""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Callable, Mapping
+from datetime import UTC, datetime, timedelta
+from decimal import Decimal, InvalidOperation
+from typing import Any, TypeVar, get_type_hints
+
+import cattrs
+from cattrs.gen import make_dict_structure_fn, override
+
+from kling_async import spec
+from kling_async.errors import MalformedResponse, NotFound
+from kling_async.models import ResourcePack, Task, TaskStatus, Video
+from kling_async.rules.wire.answers import Envelope, scrubbed
+
+_log = logging.getLogger("kling_async")
+
+_T = TypeVar("_T")
+
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+
+
+def read_task(envelope: Envelope) -> Task:
+    """The task that an answer about one task holds.
+
+    Raises:
+        NotFound: the answer is a success without a task (observed of tasks that are not there, or not yet).
+        MalformedResponse: the record has no id or no status, or a member of a kind that cannot be read.
+    """
+    if envelope.data is None or envelope.data in _EMPTY:
+        raise NotFound(
+            "the vendor answered without a task",
+            code=spec.SUCCESS,
+            http_status=envelope.http_status,
+            request_id=envelope.request_id,
+        )
+    return _read(envelope, Task, envelope.data)
+
+
+def read_tasks(envelope: Envelope) -> tuple[tuple[Task, ...], int]:
+    """The tasks of one page in the vendor's order, and how many of its records cannot be read.
+
+    One bad record must not hide the others. Whoever asks for such a task by its id gets the error.
+
+    Raises:
+        MalformedResponse: the page is no list.
+    """
+    # No tasks are answered with an empty list, or with none at all.
+    records = [] if envelope.data is None else envelope.data
+    if not isinstance(records, list):
+        raise _unreadable(envelope, "the list of tasks is no list")
+    tasks = tuple(task for record in records if (task := _read_or_none(record)) is not None)
+    return tasks, len(records) - len(tasks)
+
+
+def read_packs(envelope: Envelope) -> tuple[ResourcePack, ...]:
+    """The account's resource packs.
+
+    Raises:
+        MalformedResponse: the answer holds no list of packs, or one that cannot be read.
+    """
+    data = {} if envelope.data is None else envelope.data
+    records = _present(data).get("resource_pack_subscribe_infos", []) if isinstance(data, dict) else None
+    if not isinstance(records, list):
+        raise _unreadable(envelope, "the list of resource packs is no list")
+    return tuple(_read(envelope, ResourcePack, record) for record in records)
+
+
+def _read(envelope: Envelope, kind: type[_T], record: object) -> _T:
+    try:
+        return _RECORDS.structure(record, kind)
+    except Exception as error:  # cattrs groups whatever the hooks raise; what is wrong is told by the paths
+        raise _unreadable(envelope, "; ".join(cattrs.transform_error(error, path=kind.__name__.lower()))) from None
+
+
+def _read_or_none(record: object) -> Task | None:
+    try:
+        return _RECORDS.structure(record, Task)
+    except Exception as error:
+        _log.info("a record of the list cannot be read: %s", "; ".join(cattrs.transform_error(error, path="task")))
+        return None
+
+
+def _unreadable(envelope: Envelope, what: str) -> MalformedResponse:
+    return MalformedResponse(
+        f"the vendor's record cannot be read: {scrubbed(what)[:500]}",
+        http_status=envelope.http_status,
+        request_id=envelope.request_id,
+        host=envelope.host,
+        attempts=envelope.attempts,
+    )
+
+
+def _record_converter() -> cattrs.Converter:
+    converter = cattrs.Converter()
+    converter.register_structure_hook(str, _text)
+    converter.register_structure_hook(TaskStatus, _status)
+    converter.register_structure_hook(datetime, _time)
+    converter.register_structure_hook(Decimal, _exact)
+    from_members = make_dict_structure_fn(Task, converter, raw=override(struct_hook=_as_it_is))
+    converter.register_structure_hook(Task, lambda record, kind: _task(converter, from_members, record, kind))
+    from_pack = make_dict_structure_fn(ResourcePack, converter, raw=override(struct_hook=_as_it_is))
+    converter.register_structure_hook(ResourcePack, lambda record, kind: from_pack(_pack_members(record), kind))
+    from_video = make_dict_structure_fn(Video, converter)
+    converter.register_structure_hook(Video, lambda record, kind: from_video(_present(record), kind))
+    return converter
+
+
+def _task(
+    converter: cattrs.Converter, build: Callable[[dict[str, Any], type[Task]], Task], record: object, kind: type[Task]
+) -> Task:
+    members = _task_members(record)
+    try:
+        return build(members, kind)
+    except Exception:
+        # The task was paid for: one odd member must not hide it. What makes it a task is its id and its status.
+        odd = {name for name in members.keys() & _OPTIONAL.keys() if not _fits(converter, members[name], name)}
+        if not odd:
+            raise
+        _log.info("members of a task's record cannot be read: %s", ", ".join(sorted(odd)))
+        return build({name: value for name, value in members.items() if name not in odd}, kind)
+
+
+_OPTIONAL = {name: kind for name, kind in get_type_hints(Task).items() if name not in {"id", "status", "raw"}}
+
+
+def _fits(converter: cattrs.Converter, value: object, name: str) -> bool:
+    try:
+        converter.structure(value, _OPTIONAL[name])
+    except Exception:
+        return False
+    return True
+
+
+def _task_members(record: object) -> dict[str, Any]:
+    """A task's record by our names. Members that are absent, null or empty fall back to the model's defaults."""
+    told = _present(record)
+    info, result = _inner(told, "task_info"), _inner(told, "task_result")
+    parent = _inner(info, "parent_video")
+    members = {
+        "id": told.get("task_id"),
+        "status": told.get("task_status"),
+        "status_message": told.get("task_status_msg"),
+        "external_task_id": info.get("external_task_id"),
+        "created_at": told.get("created_at"),
+        "updated_at": told.get("updated_at"),
+        "videos": result.get("videos"),
+        "parent_video": parent if "id" in parent else None,  # without an id it names nothing
+        "final_unit_deduction": told.get("final_unit_deduction"),
+        "raw": record,
+    }
+    return _present(members)
+
+
+def _pack_members(record: object) -> dict[str, Any]:
+    told = _present(record)
+    short = {name.removeprefix("resource_pack_"): value for name, value in told.items()}
+    return {**short, "raw": record}
+
+
+def _inner(record: Mapping[str, Any], name: str) -> dict[str, Any]:
+    inner = record.get(name)
+    return _present(inner) if isinstance(inner, dict) else {}
+
+
+def _present(record: object) -> dict[str, Any]:
+    if not isinstance(record, dict):
+        raise TypeError(f"{type(record).__name__} is no record")
+    return {name: value for name, value in record.items() if value is not None and value not in _EMPTY}
+
+
+_EMPTY: tuple[object, ...] = ("", {}, [])
+
+
+def _as_it_is(value: Any, _: object) -> Any:
+    return value
+
+
+def _text(value: object, _: object) -> str:
+    # Ids are 18 digits beyond 2**53: exact as texts and whole numbers, lost as floats.
+    if isinstance(value, str) or (isinstance(value, int) and not isinstance(value, bool)):
+        return str(value)
+    raise TypeError(f"{type(value).__name__} is no text")
+
+
+def _status(value: object, _: object) -> TaskStatus:
+    if not isinstance(value, str):
+        raise TypeError(f"{type(value).__name__} is no status")
+    return _STATUSES.get(value, TaskStatus.UNKNOWN)
+
+
+_STATUSES = {
+    spec.STATUS_SUBMITTED: TaskStatus.SUBMITTED,
+    spec.STATUS_PROCESSING: TaskStatus.PROCESSING,
+    spec.STATUS_SUCCEED: TaskStatus.SUCCEED,
+    spec.STATUS_SUCCEEDED: TaskStatus.SUCCEED,
+    spec.STATUS_FAILED: TaskStatus.FAILED,
+}
+
+
+def _time(value: object, _: object) -> datetime:
+    if isinstance(value, bool) or not isinstance(value, int):
+        raise TypeError(f"{type(value).__name__} is no time in milliseconds")
+    return _EPOCH + timedelta(milliseconds=value)
+
+
+def _exact(value: object, _: object) -> Decimal:
+    if isinstance(value, bool) or not isinstance(value, str | int | float):
+        raise TypeError(f"{type(value).__name__} is no number")
+    try:
+        number = Decimal(str(value))
+    except InvalidOperation:
+        number = Decimal("nan")
+    if not number.is_finite():
+        raise ValueError("it is no finite number")
+    return number
+
+
+_RECORDS = _record_converter()
+
+
+def journalled_task(task: Task) -> str:
+    """The task's record as text, without the signed part of its URLs: who reads the file must not get the films."""
+    return json.dumps(_unsigned(task.raw), ensure_ascii=False)
+
+
+def read_journalled_task(text: str) -> Task:
+    """The task of a text that `journalled_task` made."""
+    return _RECORDS.structure(json.loads(text), Task)
+
+
+def _unsigned(value: object) -> object:
+    match value:
+        case Mapping():
+            return {name: _unsigned(member) for name, member in value.items()}
+        case list():
+            return [_unsigned(member) for member in value]
+        case str() if "://" in value:
+            return value.partition("?")[0]
+        case _:
+            return value
