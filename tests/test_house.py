@@ -35,6 +35,7 @@ ROOMS = {
     "backoff": ("rules.retry",),
     "cattrs": ("rules.wire",),
     "aiohttp": ("runtime", TOWER),
+    "sqlite3": ("runtime.journal",),
     "click": ("cli", "__main__"),
     "rich": ("cli", "__main__"),
 }

@@ -11,7 +11,6 @@ import pytest
 from kling_async import (
     AccountError,
     ContentRejected,
-    CreateUncertain,
     InvalidRequest,
     KlingClient,
     MalformedResponse,
@@ -191,14 +190,12 @@ async def test_cancelled_create_logs_the_id_to_ask_for(
     assert (await kling.video_extend.get("mine-1")).status is TaskStatus.SUBMITTED
 
 
-async def test_create_whose_record_cannot_be_read_is_not_called_refused(
+async def test_create_whose_record_cannot_be_read_is_settled_by_asking(
     kling: KlingClient, simulator: Simulator
 ) -> None:
     simulator.script(Fault.changed(lambda answer: {**answer, "data": {}}, on="create"))
-    with pytest.raises(CreateUncertain) as caught:
-        await kling.video_extend.create(simulator.sources[0], external_task_id="mine-1")
-    assert (caught.value.created, caught.value.external_task_id) == ("unknown", "mine-1")
-    assert caught.value.host == simulator.url.removeprefix("http://")
+    task = await kling.video_extend.create(simulator.sources[0], external_task_id="mine-1")
+    assert [(task.id, "mine-1")] == [(made.task_id, made.external_task_id) for made in simulator.accepted]
 
 
 # --- get -------------------------------------------------------------------------------------------------------------

@@ -50,7 +50,7 @@ async def wait(kling: KlingClient, tasks: list[Task]) -> None:
     assert_type(await kling.video_extend.wait_all(tasks, return_exceptions=True), list[Task | KlingError])
     async for task in kling.video_extend.as_completed(tasks):
         assert_type(task, Task)
-    results = await asyncio.gather(*(kling.video_extend.run(id) for id in ("a", "b")))
+    results = await asyncio.gather(*(kling.video_extend.run(video) for video in ("a", "b")))
     assert_type(results, list[Task])
 
 

@@ -37,6 +37,8 @@ def read_task(envelope: Envelope) -> Task:
             code=spec.SUCCESS,
             http_status=envelope.http_status,
             request_id=envelope.request_id,
+            host=envelope.host,
+            attempts=envelope.attempts,
         )
     return _read(envelope, Task, envelope.data)
 
