@@ -153,7 +153,10 @@ class _Course:
             while (task := await self._step()) is None:
                 pass
         except KlingError as error:
-            raise self._truthful(error) from error.__cause__
+            error.external_task_id, error.attempts = self._external_id, max(error.attempts, self._posts)
+            if self._settlement.doubtful:  # never "no" where a task may exist
+                raise self._uncertain(error) from error
+            raise
         except asyncio.CancelledError as cancelled:
             if self._posts:
                 cancelled.add_note(f"a create was under way; if it arrived, its task is known as {self._external_id}")
@@ -247,20 +250,13 @@ class _Course:
             task_id=task.id,
         )
 
-    def _truthful(self, error: KlingError) -> KlingError:
-        """The error as this create must tell it: never "no" where a task may exist."""
-        error.external_task_id = self._external_id
-        error.attempts = max(error.attempts, self._posts)
-        if not self._settlement.doubtful:
-            return error
-        uncertain = CreateUncertain(
+    def _uncertain(self, error: KlingError) -> CreateUncertain:
+        return CreateUncertain(
             f"the answer to a create was lost, and asking for it did not settle it: {error.message}",
             external_task_id=self._external_id,
             host=error.host,
             attempts=error.attempts,
         )
-        uncertain.__cause__ = error
-        return uncertain
 
     def _renew(self) -> None:
         """Settling has its own time, which does not run while the create stands in line."""
