@@ -136,6 +136,10 @@ async def test_failed_name_resolution_proves_that_nothing_was_sent(
     assert error.worth_retrying
 
 
+async def test_host_that_cannot_be_one_proves_that_nothing_was_sent(transport: MakeTransport) -> None:
+    await not_sent(transport(f"http://{'a' * 64}.example").create(POST))
+
+
 async def test_failed_tls_setup_proves_that_nothing_was_sent(transport: MakeTransport) -> None:
     async with FaultServer.of(Act(read="nothing", say=b"no TLS here, not at all\r\n")) as server:
         await not_sent(transport(server.url.replace("http", "https")).create(POST))
@@ -521,6 +525,16 @@ async def test_wrong_key_is_asked_once_and_named_without_its_secret(
     assert simulator.count("list") == 1
     assert "body" in str(error)
     assert "secret-of-nobody" not in str(error)
+
+
+async def test_cookies_are_not_taken(transport: MakeTransport) -> None:
+    said = envelope(task_record(), headers={"Set-Cookie": "session=of-somebody"})
+    async with FaultServer.of(Act(say=said, then="keep")) as server:
+        # By name: the HTTP library takes no cookies from bare addresses anyway.
+        reader = transport(server.url.replace("127.0.0.1", "localhost"))
+        for _ in range(2):
+            await reader.read(GET)
+        assert [request.headers.get("cookie") for request in server.received] == [None, None]
 
 
 # --- answers that must not be believed -------------------------------------------------------------------------------
