@@ -595,7 +595,7 @@ def test_packs_are_a_list(data: object) -> None:
 
 @pytest.mark.parametrize(
     ("pack", "where"),
-    [({}, "required field missing @ resourcepack.name"), (None, "is no record"), ("pack", "is no record")],
+    [({}, "required field missing @ pack.name"), (None, "is no record"), ("pack", "is no record")],
 )
 def test_a_pack_that_cannot_be_read_is_told(pack: object, where: str) -> None:
     with pytest.raises(MalformedResponse, match=where):

@@ -31,7 +31,7 @@ def read_task(envelope: Envelope) -> Task:
         NotFound: the answer is a success without a task (observed of tasks that are not there, or not yet).
         MalformedResponse: the record has no id or no status, or a member of a kind that cannot be read.
     """
-    if envelope.data is None or envelope.data in _EMPTY:
+    if not envelope.data and envelope.data != 0:
         raise NotFound(
             "the vendor answered without a task",
             code=spec.SUCCESS,
@@ -40,7 +40,7 @@ def read_task(envelope: Envelope) -> Task:
             host=envelope.host,
             attempts=envelope.attempts,
         )
-    return _read(envelope, Task, envelope.data)
+    return _read(envelope, _task, envelope.data)
 
 
 def read_tasks(envelope: Envelope) -> tuple[tuple[Task, ...], int]:
@@ -69,19 +69,24 @@ def read_packs(envelope: Envelope) -> tuple[ResourcePack, ...]:
     records = _present(data).get("resource_pack_subscribe_infos", []) if isinstance(data, dict) else None
     if not isinstance(records, list):
         raise _unreadable(envelope, "the list of resource packs is no list")
-    return tuple(_read(envelope, ResourcePack, record) for record in records)
+    return tuple(_read(envelope, _pack, record) for record in records)
 
 
-def _read(envelope: Envelope, kind: type[_T], record: object) -> _T:
+def _read(envelope: Envelope, read: Callable[[object], _T], record: object) -> _T:
     try:
-        return _RECORDS.structure(record, kind)
+        return read(record)
     except Exception as error:  # cattrs groups whatever the hooks raise; what is wrong is told by the paths
-        raise _unreadable(envelope, "; ".join(cattrs.transform_error(error, path=kind.__name__.lower()))) from None
+        path = read.__name__.strip("_")
+        raise _unreadable(envelope, "; ".join(cattrs.transform_error(error, path=path))) from None
+
+
+def _pack(record: object) -> ResourcePack:
+    return _TELLING.structure(record, ResourcePack)
 
 
 def _read_or_none(record: object) -> Task | None:
     try:
-        return _RECORDS.structure(record, Task)
+        return _task(record)
     except Exception as error:
         _log.info("a record of the list cannot be read: %s", "; ".join(cattrs.transform_error(error, path="task")))
         return None
@@ -97,14 +102,14 @@ def _unreadable(envelope: Envelope, what: str) -> MalformedResponse:
     )
 
 
-def _record_converter() -> cattrs.Converter:
-    converter = cattrs.Converter()
+def _record_converter(*, telling: bool) -> cattrs.Converter:
+    converter = cattrs.Converter(detailed_validation=telling)
     converter.register_structure_hook(str, _text)
     converter.register_structure_hook(TaskStatus, _status)
     converter.register_structure_hook(datetime, _time)
     converter.register_structure_hook(Decimal, _exact)
     from_members = make_dict_structure_fn(Task, converter, raw=override(struct_hook=_as_it_is))
-    converter.register_structure_hook(Task, lambda record, kind: _task(converter, from_members, record, kind))
+    converter.register_structure_hook(Task, lambda record, kind: from_members(_task_members(record), kind))
     from_pack = make_dict_structure_fn(ResourcePack, converter, raw=override(struct_hook=_as_it_is))
     converter.register_structure_hook(ResourcePack, lambda record, kind: from_pack(_pack_members(record), kind))
     from_video = make_dict_structure_fn(Video, converter)
@@ -112,27 +117,30 @@ def _record_converter() -> cattrs.Converter:
     return converter
 
 
-def _task(
-    converter: cattrs.Converter, build: Callable[[dict[str, Any], type[Task]], Task], record: object, kind: type[Task]
-) -> Task:
-    members = _task_members(record)
+def _task(record: object) -> Task:
+    """The task of a record.
+
+    Raises:
+        Exception: whatever cattrs tells of a record without an id or a status.
+    """
     try:
-        return build(members, kind)
+        return _QUICK.structure(record, Task)
     except Exception:
         # The task was paid for: one odd member must not hide it. What makes it a task is its id and its status.
-        odd = {name for name in members.keys() & _OPTIONAL.keys() if not _fits(converter, members[name], name)}
+        members = _task_members(record)
+        odd = {name for name in members.keys() & _OPTIONAL.keys() if not _fits(members[name], name)}
         if not odd:
-            raise
+            return _TELLING.structure(record, Task)
         _log.info("members of a task's record cannot be read: %s", ", ".join(sorted(odd)))
-        return build({name: value for name, value in members.items() if name not in odd}, kind)
+        return _FROM_MEMBERS({name: value for name, value in members.items() if name not in odd}, Task)
 
 
 _OPTIONAL = {name: kind for name, kind in get_type_hints(Task).items() if name not in {"id", "status", "raw"}}
 
 
-def _fits(converter: cattrs.Converter, value: object, name: str) -> bool:
+def _fits(value: object, name: str) -> bool:
     try:
-        converter.structure(value, _OPTIONAL[name])
+        _QUICK.structure(value, _OPTIONAL[name])
     except Exception:
         return False
     return True
@@ -140,22 +148,24 @@ def _fits(converter: cattrs.Converter, value: object, name: str) -> bool:
 
 def _task_members(record: object) -> dict[str, Any]:
     """A task's record by our names. Members that are absent, null or empty fall back to the model's defaults."""
-    told = _present(record)
-    info, result = _inner(told, "task_info"), _inner(told, "task_result")
+    if not isinstance(record, dict):
+        raise TypeError(f"{type(record).__name__} is no record")
+    told = record.get
+    info, result = _inner(record, "task_info"), _inner(record, "task_result")
     parent = _inner(info, "parent_video")
     members = {
-        "id": told.get("task_id"),
-        "status": told.get("task_status"),
-        "status_message": told.get("task_status_msg"),
+        "id": told("task_id"),
+        "status": told("task_status"),
+        "status_message": told("task_status_msg"),
         "external_task_id": info.get("external_task_id"),
-        "created_at": told.get("created_at"),
-        "updated_at": told.get("updated_at"),
+        "created_at": told("created_at"),
+        "updated_at": told("updated_at"),
         "videos": result.get("videos"),
-        "parent_video": parent if "id" in parent else None,  # without an id it names nothing
-        "final_unit_deduction": told.get("final_unit_deduction"),
+        "parent_video": parent if parent.get("id") else None,  # without an id it names nothing
+        "final_unit_deduction": told("final_unit_deduction"),
         "raw": record,
     }
-    return _present(members)
+    return {name: value for name, value in members.items() if value or value == 0}
 
 
 def _pack_members(record: object) -> dict[str, Any]:
@@ -166,16 +176,14 @@ def _pack_members(record: object) -> dict[str, Any]:
 
 def _inner(record: Mapping[str, Any], name: str) -> dict[str, Any]:
     inner = record.get(name)
-    return _present(inner) if isinstance(inner, dict) else {}
+    return inner if isinstance(inner, dict) else {}
 
 
 def _present(record: object) -> dict[str, Any]:
     if not isinstance(record, dict):
         raise TypeError(f"{type(record).__name__} is no record")
-    return {name: value for name, value in record.items() if value is not None and value not in _EMPTY}
-
-
-_EMPTY: tuple[object, ...] = ("", {}, [])
+    # Absent, null and empty are the same; nought and false are something.
+    return {name: value for name, value in record.items() if value or value == 0}
 
 
 def _as_it_is(value: Any, _: object) -> Any:
@@ -184,7 +192,9 @@ def _as_it_is(value: Any, _: object) -> Any:
 
 def _text(value: object, _: object) -> str:
     # Ids are 18 digits beyond 2**53: exact as texts and whole numbers, lost as floats.
-    if isinstance(value, str) or (isinstance(value, int) and not isinstance(value, bool)):
+    if isinstance(value, str):
+        return value
+    if isinstance(value, int) and not isinstance(value, bool):
         return str(value)
     raise TypeError(f"{type(value).__name__} is no text")
 
@@ -222,7 +232,11 @@ def _exact(value: object, _: object) -> Decimal:
     return number
 
 
-_RECORDS = _record_converter()
+# The quick one stops at the first thing that is wrong, the other collects them with their paths.
+_QUICK, _TELLING = _record_converter(telling=False), _record_converter(telling=True)
+_FROM_MEMBERS = make_dict_structure_fn(
+    Task, _QUICK, _cattrs_detailed_validation=False, raw=override(struct_hook=_as_it_is)
+)
 
 
 def journalled_task(task: Task) -> str:
@@ -232,7 +246,7 @@ def journalled_task(task: Task) -> str:
 
 def read_journalled_task(text: str) -> Task:
     """The task of a text that `journalled_task` made."""
-    return _RECORDS.structure(json.loads(text), Task)
+    return _task(json.loads(text))
 
 
 def _unsigned(value: object) -> object:
