@@ -11,6 +11,7 @@ A slot is held from the create until the *task* ends, failures included; all key
 
 from __future__ import annotations
 
+import itertools
 import re
 from collections import OrderedDict
 from collections.abc import Callable, Iterable
@@ -23,7 +24,8 @@ from kling_async.policies import SlotPolicy
 _WINDOW_MAX = 64
 _FOREIGN_FIRST_SECONDS = 1.0  # source: document-api, "Concurrency": at least 1 s, exponential
 _FOREIGN_MAX_SECONDS = 60.0
-_HEARSAY_SECONDS = 15.0  # within which the end of a task is heard of: some looks at the default interval
+_LENT_MAX_SECONDS = 600.0
+_HEARSAY_SECONDS = 15.0  # within which the end of a task is heard of, where no stamp tells when it was
 _HELD_MAX = 10_000  # of tasks that nobody waits for, the oldest are let go: they have ended long ago
 
 
@@ -38,7 +40,7 @@ def limit_of(packs: Iterable[ResourcePack]) -> int | None:
 
 
 class Slots:
-    """A line of creates, first in, first out. Tickets are numbers that the caller makes, one for each create."""
+    """A line of creates, first in, first out. Tickets are rising numbers that the caller makes, one a create."""
 
     def __init__(self, policy: SlotPolicy, draw: Callable[[], float]) -> None:
         self._policy = policy
@@ -53,7 +55,8 @@ class Slots:
         self._probe_at = -inf
         self._probe_wait = policy.probe_after
         self._wait_before = policy.probe_after
-        self._raised_at = -inf  # when a try last found a slot more
+        self._raised_at = -inf  # when a try last found a slot more, by our clock
+        self._raised_made_at: float | None = None  # and by the vendor's
         self._foreign_wait = _FOREIGN_FIRST_SECONDS
 
     def __repr__(self) -> str:
@@ -113,8 +116,11 @@ class Slots:
             return inf
         return self._probe_at
 
-    def accepted(self, ticket: int, now: float) -> None:
-        """The vendor made the task: its slot is held until `ended`."""
+    def accepted(self, ticket: int, now: float, *, made_at: float | None = None) -> None:
+        """The vendor made the task: its slot is held until `ended`.
+
+        `made_at` is when, by the vendor's clock; `None` when it did not say.
+        """
         self._sending.discard(ticket)
         self._held[ticket] = None
         if len(self._held) > _HELD_MAX:
@@ -123,28 +129,41 @@ class Slots:
         self._foreign_wait = _FOREIGN_FIRST_SECONDS
         if self._probe == ticket:
             # There was one more, or one had been freed that we have not heard of yet: `ended` will tell.
-            self._probe, self._raised_at, self._wait_before = None, now, self._probe_wait
+            self._probe, self._wait_before = None, self._probe_wait
+            self._raised_at, self._raised_made_at = now, made_at
             self._probe_at, self._probe_wait = now + self._policy.probe_after, self._policy.probe_after
         self._learnt = max(self._learnt, self._in_flight)
 
     def full(self, ticket: int, now: float) -> None:
         """1303: no task was made; the create goes back to the head of the line."""
         self._sending.discard(ticket)
-        self._line[ticket] = None
-        self._line.move_to_end(ticket, last=False)
+        self._put_back(ticket)
         self._learnt = self._in_flight
         self._window = 1
         if self._in_flight == 0:
             self._be_patient(now, self._foreign_wait)
             self._foreign_wait = min(2 * self._foreign_wait, _FOREIGN_MAX_SECONDS)
         elif self._probe == ticket:
-            self._probe_wait = min(2 * self._probe_wait, self._policy.max_probe_wait)
+            self._probe_wait = min(2 * self._probe_wait, self._longest_wait)
             self._be_patient(now, self._probe_wait)
         else:
             # No try for one more: somebody else took a slot of ours, and may give it back soon.
             self._probe_wait = self._policy.probe_after
             self._be_patient(now, self._probe_wait)
         self._probe = None if self._probe == ticket else self._probe
+
+    @property
+    def _longest_wait(self) -> float:
+        # What is missing of a limit that was given is held by others, who give it back within some tasks.
+        most = self._policy.max_probe_wait
+        return most if self._given == inf else min(_LENT_MAX_SECONDS, most)
+
+    def _put_back(self, ticket: int) -> None:
+        # Several may be refused at once: the head of the line keeps the order in which they came.
+        before = list(itertools.takewhile(lambda other: other < ticket, self._line))
+        for one in (ticket, *reversed(before)):
+            self._line[one] = None
+            self._line.move_to_end(one, last=False)
 
     def _be_patient(self, now: float, wait: float) -> None:
         # Two clients of one account must not keep in step.
@@ -157,14 +176,21 @@ class Slots:
         if self._probe == ticket:
             self._probe = None
 
-    def ended(self, ticket: int, now: float) -> None:
-        """The task has ended: its slot is free."""
+    def ended(self, ticket: int, now: float, *, ended_at: float | None = None) -> None:
+        """The task has ended, by the vendor's clock at `ended_at` (`None`: not known): its slot is free."""
         self._held.pop(ticket, None)
-        if now - self._raised_at < _HEARSAY_SECONDS:
-            # The slot that a try found was most likely this one: the limit is what it was before.
-            self._raised_at = -inf
-            self._be_patient(now, min(2 * self._wait_before, self._policy.max_probe_wait))
+        if self._was_found(now, ended_at):
+            # So the limit is what it was before, and the try as good as refused.
+            self._raised_at, self._raised_made_at = -inf, None
+            self._probe_wait = min(2 * self._wait_before, self._longest_wait)
+            self._be_patient(now, self._probe_wait)
             self._learnt = max(self._learnt - 1, self._in_flight, 1)
+
+    def _was_found(self, now: float, ended_at: float | None) -> bool:
+        """Whether the slot that a try found was no new one, but this one: free, though we had not heard of it yet."""
+        if ended_at is None or self._raised_made_at is None:
+            return now - self._raised_at < _HEARSAY_SECONDS
+        return ended_at <= self._raised_made_at
 
     def drain(self) -> list[int]:
         """Empties the line, and says who stood in it."""

@@ -8,6 +8,7 @@ import functools
 import itertools
 import logging
 from collections.abc import Callable
+from datetime import datetime
 from math import isinf
 
 import attrs
@@ -107,7 +108,7 @@ class Line:
         if task.status.ended or task.id in self._tickets:
             self.left(ticket)  # picked up, not made: it holds no slot, or holds one already
             return
-        self.slots.accepted(ticket, self._now())
+        self.slots.accepted(ticket, self._now(), made_at=_stamp(task.created_at))
         self._tasks[ticket] = task
         self._tickets[task.id] = ticket
         for forgotten in self._tasks.keys() - set(self.slots.held):
@@ -145,11 +146,11 @@ class Line:
         """A task was seen to have ended, by anybody."""
         ticket = self._tickets.get(task.id)
         if ticket is not None:
-            self._drop(ticket)
+            self._drop(ticket, ended_at=_stamp(task.updated_at))
             self._move()
 
-    def _drop(self, ticket: int) -> None:
-        self.slots.ended(ticket, self._now())
+    def _drop(self, ticket: int, *, ended_at: float | None = None) -> None:
+        self.slots.ended(ticket, self._now(), ended_at=ended_at)
         task = self._tasks.pop(ticket)
         del self._tickets[task.id]
         watched = self._watched.pop(ticket, None)
@@ -192,3 +193,7 @@ class Line:
     @staticmethod
     def _now() -> float:
         return asyncio.get_running_loop().time()
+
+
+def _stamp(time: datetime | None) -> float | None:
+    return None if time is None else time.timestamp()
