@@ -41,6 +41,9 @@ def run(arguments: Sequence[str]) -> int:
     except KlingError as error:
         click.echo(f"Error: {error}", err=True)
         return 1
+    except OSError as error:  # a file or folder that the user named
+        click.echo(f"Error: {error.filename or 'the system'}: {error.strerror or error}", err=True)
+        return 1
     except (click.Abort, KeyboardInterrupt):
         click.echo("Interrupted.", err=True)
         return 130
@@ -148,7 +151,11 @@ def batch(
         out.mkdir(parents=True, exist_ok=True)
     client = KlingClient(slots=SlotPolicy(limit=slots))
     options = _BatchOptions(journal, out, timeout, retry_failed)
-    return asyncio.run(_batch(Console(highlight=False, soft_wrap=True), client, wanted, options))
+    try:
+        return asyncio.run(_batch(Console(highlight=False, soft_wrap=True), client, wanted, options))
+    except KeyboardInterrupt:
+        click.echo("Nothing is lost: run it again with the same journal to go on.", err=True)
+        raise
 
 
 @attrs.frozen

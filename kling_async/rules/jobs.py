@@ -22,6 +22,7 @@ def read_jobs(text: str, form: Literal["jsonl", "csv"], kind: type[_R]) -> list[
     Raises:
         RequestError: names the line, and what is wrong there; no job is returned then.
     """
+    text = text.removeprefix("\ufeff")  # which some editors put in front
     lines = _json_lines(text) if form == "jsonl" else _csv_lines(text)
     jobs: list[tuple[str, _R]] = []
     seen: dict[str, int] = {}
@@ -58,7 +59,7 @@ def _json_lines(text: str) -> Iterator[tuple[int, Mapping[str, object]]]:
 
 
 def _csv_lines(text: str) -> Iterator[tuple[int, Mapping[str, object]]]:
-    reader = csv.DictReader(io.StringIO(text.removeprefix("\ufeff"), newline=""), strict=True)
+    reader = csv.DictReader(io.StringIO(text, newline=""), strict=True)
     try:
         for row in reader:
             if None in row:

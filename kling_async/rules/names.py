@@ -6,6 +6,8 @@ import re
 from hashlib import sha256
 
 _MOST = 80
+# What ends like a digest could be another key's name; what stands in the second list is a device on Windows.
+_TAKEN = re.compile(r"(.*-)?[0-9a-f]{12}|(con|prn|aux|nul|com\d|lpt\d)(\..*)?", re.DOTALL)
 
 
 def file_name(key: str, suffix: str = ".mp4") -> str:
@@ -13,8 +15,8 @@ def file_name(key: str, suffix: str = ".mp4") -> str:
 
     Two keys never share a name, also where the file system ignores the case of letters.
     """
-    plain = re.sub(r"[^a-z0-9._-]+", "-", key)[:_MOST].strip(".-")
-    if plain == key:
+    plain = re.sub(r"[^a-z0-9._-]+", "-", key.lower())[:_MOST].strip(".-")
+    if plain == key and not _TAKEN.fullmatch(key):
         return key + suffix
     digest = sha256(key.encode("utf-8", "surrogatepass")).hexdigest()[:12]
     return f"{plain}-{digest}{suffix}" if plain else f"{digest}{suffix}"

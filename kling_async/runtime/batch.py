@@ -3,24 +3,38 @@
 from __future__ import annotations
 
 import asyncio
+import copy
+import logging
+import re
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterable, Mapping
-from contextlib import suppress
+from hashlib import sha256
 from pathlib import Path
 from types import TracebackType
 from typing import Literal, Self
 
 import attrs
 
-from kling_async.checks import refusal
-from kling_async.errors import JournalError, KlingError, RequestError
-from kling_async.models import Task
+from kling_async.checks import refusal, seconds
+from kling_async.errors import (
+    AccountError,
+    AddressNotAllowed,
+    ClientClosed,
+    JournalError,
+    KlingError,
+    RequestError,
+    TaskFailed,
+    WaitTimeout,
+)
+from kling_async.models import Task, TaskStatus
 from kling_async.requests import OmniVideoRequest, VideoExtendRequest
 from kling_async.rules.names import file_name
 from kling_async.rules.wire import journalled_request, journalled_task, read_journalled_task
 from kling_async.runtime.download import Downloader
-from kling_async.runtime.journal import LEASE_SECONDS, Entry, Journal
+from kling_async.runtime.journal import LEASE_SECONDS, Entry, Journal, LeaseLost
 from kling_async.runtime.submit import Submitter
 from kling_async.runtime.waiter import Waiter
+
+_log = logging.getLogger("kling_async")
 
 Request = VideoExtendRequest | OmniVideoRequest
 Step = Literal["leased", "intent", "accepted", "ended", "saved"]
@@ -59,6 +73,38 @@ class Kind:
     waiter: Waiter
 
 
+@attrs.define(eq=False)
+class _Run:
+    """What the jobs of one `run` share.
+
+    Attributes:
+        done: outcomes, or what must stop the whole batch.
+        refused: the vendor's refusal for the account's sake: from then on no create is sent.
+    """
+
+    done: asyncio.Queue[Outcome | Exception] = attrs.field(factory=asyncio.Queue)
+    refused: AccountError | AddressNotAllowed | None = None
+
+
+@attrs.define(eq=False)
+class _Job:
+    """One job of a run.
+
+    Attributes:
+        anew: the failed attempt to be made (and paid) anew, 0 for none. Fixed when the run began: an attempt that
+            fails meanwhile, here or in another process, is not repeated by the same run.
+        task: the task as last seen.
+        unnoted: why the journal could not take the intent.
+    """
+
+    key: str
+    request: Request
+    run: _Run
+    anew: int
+    task: Task | None = None
+    unnoted: JournalError | None = None
+
+
 class Batch:
     """A batch on one journal file: `async with kling.batch("run.sqlite3") as batch`."""
 
@@ -77,7 +123,7 @@ class Batch:
         self._kinds = kinds
         self._downloader = downloader
         self._out = out
-        self._timeout = timeout
+        self._timeout = None if timeout is None else seconds("timeout", timeout, zero=True)
         self._retry_failed = retry_failed
         self._on_step = on_step
         self._keeper: asyncio.Task[None] | None = None
@@ -95,11 +141,7 @@ class Batch:
         """
         if self._out is not None and not self._out.is_dir():
             raise RequestError(f"out: there is no folder {self._out}")
-        try:
-            await self._journal.open()
-        except BaseException:
-            await self._journal.close()
-            raise
+        await self._journal.open()
         self._keeper = asyncio.create_task(self._keep(), name="kling_async keeper of leases")
         return self
 
@@ -114,7 +156,10 @@ class Batch:
     async def _keep(self) -> None:
         while True:
             await asyncio.sleep(LEASE_SECONDS / 3)
-            await self._journal.renew()
+            try:
+                await self._journal.renew()
+            except JournalError as error:  # who has something to note will say so; a disk may have room again
+                _log.warning("the leases of a batch could not be renewed: %s", error.message)
 
     def run(self, jobs: Mapping[str, Request] | Iterable[tuple[str, Request]]) -> AsyncIterator[Outcome]:
         """The outcome of each job, as they come. What the journal has done already is not done again.
@@ -131,16 +176,20 @@ class Batch:
         _check(given, self._kinds)
         return self._run(given)
 
-    async def _run(self, jobs: list[tuple[str, Request]]) -> AsyncGenerator[Outcome]:
-        await self._journal.plan(
-            (key, self._kind(request).submitter.path, journalled_request(request)) for key, request in jobs
+    async def _run(self, requests: list[tuple[str, Request]]) -> AsyncGenerator[Outcome]:
+        entries = await self._journal.plan(
+            (key, self._kind(request).submitter.path, _noted(request)) for key, request in requests
         )
-        done: asyncio.Queue[Outcome | Exception] = asyncio.Queue()
-        ours = {asyncio.create_task(self._carry(key, request, done)) for key, request in jobs}
+        run = _Run()
+        jobs = [
+            _Job(key, request, run, entry.attempt if self._retry_failed and entry.state == "failed" else 0)
+            for (key, request), entry in zip(requests, entries, strict=True)
+        ]
+        ours = {asyncio.create_task(self._carry(job)) for job in jobs}
         self._jobs |= ours
         try:
             for _ in jobs:
-                outcome = await done.get()
+                outcome = await run.done.get()
                 if isinstance(outcome, Exception):
                     raise outcome
                 yield outcome
@@ -153,26 +202,43 @@ class Batch:
 
     # --- one job -------------------------------------------------------------------------------------------------
 
-    async def _carry(self, key: str, request: Request, done: asyncio.Queue[Outcome | Exception]) -> None:
+    async def _carry(self, job: _Job) -> None:
         """Puts exactly one thing into the queue: the job's outcome, or what must stop the whole batch."""
         try:
-            done.put_nowait(await self._outcome(key, request))
+            outcome: Outcome | Exception = await self._outcome(job)
+        except asyncio.CancelledError:
+            # Whoever still iterates after the batch was left must not wait for ever.
+            job.run.done.put_nowait(ClientClosed("the batch was left; a rerun goes on", created="unknown"))
+            raise
         except JournalError as error:
-            done.put_nowait(error)
+            outcome = error
         except KlingError as error:
-            done.put_nowait(Outcome(key, getattr(error, "task", None), error))
+            outcome = Outcome(job.key, job.task, error)
         except Exception as error:  # a fault of ours, or of the user's hook: told, not hidden in a task
-            done.put_nowait(error)
+            outcome = error
+        job.run.done.put_nowait(outcome)
 
-    async def _outcome(self, key: str, request: Request) -> Outcome:
-        entry = await self._leased(key)
+    async def _outcome(self, job: _Job) -> Outcome:
+        while True:
+            try:
+                return await self._carried(job)
+            except LeaseLost as lost:
+                # This process slept for longer than its lease: who took the job carries it through, and we look on.
+                _log.info("%s", lost.message)
+            except JournalError as error:
+                if job.task is not None:
+                    error.created, error.task_id, error.external_task_id = "yes", job.task.id, job.task.external_task_id
+                raise
+
+    async def _carried(self, job: _Job) -> Outcome:
         try:
-            if entry.state == "failed" and self._retry_failed:
-                entry = await self._journal.next_attempt(key)
-            task = await self._ended(entry, request)
-            return await self._saved(entry, request, task)
-        finally:
-            await self._journal.free(key)
+            entry = await self._leased(job.key)
+            if entry.state == "failed" and entry.attempt == job.anew:
+                entry = await self._journal.next_attempt(job.key)
+            task = await self._ended(entry, job)
+            return await self._saved(entry, job, task)
+        finally:  # also of a lease that was under way when a cancellation came
+            await self._journal.free(job.key)
 
     async def _leased(self, key: str) -> Entry:
         """The job, for us alone; while another living process has it, that one carries it through."""
@@ -181,42 +247,72 @@ class Batch:
         self._reached(key, "leased")
         return entry
 
-    async def _ended(self, entry: Entry, request: Request) -> Task:
+    async def _ended(self, entry: Entry, job: _Job) -> Task:
         """The ended task: the journal's, or the one that is awaited, or one that is made now."""
-        waiter = self._kind(request).waiter
-        if entry.state in {"succeeded", "failed"}:
-            return (await waiter.wait_all([_task_of(entry)], timeout=None))[0]
-        task = _task_of(entry) if entry.state == "accepted" else await self._accepted(entry, request)
+        if entry.state in {"planned", "intent"}:
+            job.task = await self._accepted(entry, job)
+        else:
+            job.task = _task_of(entry)
+        if entry.state == "succeeded":
+            return job.task
+        if entry.state == "failed":
+            return await self._looked_at_again(entry.key, job.task, job)
         try:
-            task = (await waiter.wait_all([task], timeout=self._timeout))[0]
+            job.task = (await self._kind(job.request).waiter.wait_all([job.task], timeout=self._timeout))[0]
         except KlingError as error:
-            ended: Task | None = getattr(error, "task", None)
-            if ended is not None and ended.status.ended:
-                await self._note(entry.key, "failed", ended)
+            job.task = _last_seen(error) or job.task
+            if job.task.status.ended:
+                await self._note(entry.key, "failed", job.task)
                 self._reached(entry.key, "ended")
             raise
-        await self._note(entry.key, "succeeded", task)
+        await self._note(entry.key, "succeeded", job.task)
         self._reached(entry.key, "ended")
+        return job.task
+
+    async def _looked_at_again(self, key: str, task: Task, job: _Job) -> Task:
+        """Nothing revives a failed task; one that had succeeded without a video may have it by now."""
+        if task.status is TaskStatus.FAILED:
+            raise TaskFailed(f"task {task.id} failed: {task.status_message or 'the vendor gave no reason'}", task=task)
+        job.task = task = await self._kind(job.request).submitter.ask(task.id)
+        _ = task.video  # raises where there is none
+        await self._note(key, "succeeded", task)
         return task
 
-    async def _accepted(self, entry: Entry, request: Request) -> Task:
+    async def _accepted(self, entry: Entry, job: _Job) -> Task:
         async def intend() -> None:
-            await self._journal.note(entry.key, "intent")
+            if job.run.refused is not None:
+                raise _not_sent(job.run.refused)
+            try:
+                await self._journal.note(entry.key, "intent")
+            except JournalError as error:
+                job.unnoted = error
+                raise
             self._reached(entry.key, "intent")
 
-        named = attrs.evolve(request, external_task_id=entry.external_id)
+        named = attrs.evolve(job.request, external_task_id=entry.external_id)
         doubtful = entry.state == "intent"
         try:
-            task = await self._kind(request).submitter.create(named, before_send=intend, doubtful=doubtful)
+            task = await self._kind(job.request).submitter.create(named, before_send=intend, doubtful=doubtful)
         except KlingError as error:
-            if error.created == "no" and not isinstance(error, JournalError):
-                await self._journal.note(entry.key, "planned")
+            await self._not_accepted(entry.key, job, error)
             raise
+        job.task = task  # known from here on, also where the journal cannot note it
         await self._note(entry.key, "accepted", task)
         self._reached(entry.key, "accepted")
         return task
 
-    async def _saved(self, entry: Entry, request: Request, task: Task) -> Outcome:
+    async def _not_accepted(self, key: str, job: _Job, error: KlingError) -> None:
+        """Nothing was made, or nobody knows: what that means for this job and for the others."""
+        if job.unnoted is not None:  # told as it is, also where the create made "uncertain" of it
+            unnoted, job.unnoted = job.unnoted, None
+            unnoted.created = error.created
+            raise unnoted
+        if isinstance(error, AccountError | AddressNotAllowed) and job.run.refused is None:
+            job.run.refused = error
+        if error.created == "no":
+            await self._journal.note(key, "planned")
+
+    async def _saved(self, entry: Entry, job: _Job, task: Task) -> Outcome:
         if self._out is None:
             return Outcome(entry.key, task)
         target = self._out / file_name(entry.key)
@@ -224,7 +320,7 @@ class Batch:
             return Outcome(entry.key, task, path=target)
         try:
             if entry.task is not None:  # the journal keeps no signed URLs: ask for a fresh one
-                task = await self._kind(request).submitter.ask(task.id)
+                task = await self._kind(job.request).submitter.ask(task.id)
             await self._downloader.fetch(task, target)
         except KlingError as error:
             error.created, error.task_id, error.external_task_id = "yes", task.id, task.external_task_id
@@ -242,9 +338,34 @@ class Batch:
 
 
 def _task_of(entry: Entry) -> Task:
-    if entry.task is None:
-        raise JournalError(f"job {entry.key!r} is {entry.state}, but its task is not in the journal")
-    return attrs.evolve(read_journalled_task(entry.task), external_task_id=entry.external_id)
+    try:
+        task = read_journalled_task(entry.task or "")
+    except Exception as error:
+        raise JournalError(f"job {entry.key!r} is {entry.state}, but its task in the journal is damaged") from error
+    return attrs.evolve(task, external_task_id=entry.external_id)
+
+
+def _noted(request: Request) -> str:
+    """The request for the journal. Who reads the file must not get what a signed URL gives: a digest tells as well."""
+    return re.sub(
+        r'(?<=://)([^\s"?]*\?)([^\s"]*)',
+        lambda url: url[1] + sha256(url[2].encode()).hexdigest(),
+        journalled_request(request),
+    )
+
+
+def _last_seen(error: KlingError) -> Task | None:
+    """The task that an error carries."""
+    task = error.pending[0] if isinstance(error, WaitTimeout) else getattr(error, "task", None)
+    return task if isinstance(task, Task) else None
+
+
+def _not_sent(refused: AccountError | AddressNotAllowed) -> KlingError:
+    """What the line tells those who wait in it, for those who come later."""
+    own = copy.copy(refused)
+    own.created, own.attempts = "no", 0
+    own.message = f"not sent, since another create was refused: {refused.message}"
+    return own
 
 
 def _check(jobs: list[tuple[str, Request]], kinds: Mapping[str, Kind]) -> None:
@@ -263,11 +384,14 @@ def _check(jobs: list[tuple[str, Request]], kinds: Mapping[str, Kind]) -> None:
 def _check_key(key: object) -> None:
     if not isinstance(key, str) or not key:
         raise refusal("key", key, "a text that names the job")
+    try:
+        key.encode()
+    except UnicodeEncodeError:
+        raise RequestError(f"key: {key!r} holds half of a surrogate pair, which is no character") from None
 
 
 async def _put_away(tasks: set[asyncio.Task[None]]) -> None:
     for task in tasks:
         task.cancel()
-    for task in tasks:
-        with suppress(asyncio.CancelledError, KlingError):
-            await task
+    if tasks:
+        await asyncio.wait(tasks)

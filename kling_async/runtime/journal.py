@@ -13,13 +13,14 @@ import sqlite3
 import uuid
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing, suppress
 from hashlib import sha256
 from pathlib import Path
 from typing import TypeVar
 
 import attrs
 
-from kling_async.errors import JournalError
+from kling_async.errors import JournalError, RequestError
 
 _T = TypeVar("_T")
 
@@ -27,6 +28,8 @@ _APPLICATION = 0x6B6C6E67  # "klng", so that another program's file is not taken
 _VERSION = 1
 _BUSY_SECONDS = 10.0
 LEASE_SECONDS = 30.0
+# Full synchronisation, also where (on a Mac) it takes one more word to get through to the disk.
+_PRAGMAS = ("journal_mode = WAL", "synchronous = FULL", "fullfsync = ON")
 
 _SCHEMA = """
 CREATE TABLE journal (id TEXT NOT NULL);
@@ -44,6 +47,10 @@ CREATE TABLE jobs (
     leased_until REAL NOT NULL DEFAULT 0
 );
 """
+
+
+class LeaseLost(JournalError):
+    """Another process has taken the job over, and carries it through."""
 
 
 @attrs.frozen
@@ -78,10 +85,12 @@ class Journal:
     """
 
     def __init__(self, path: str | os.PathLike[str], wall: Callable[[], float]) -> None:
-        self.path = Path(path)
+        if "\0" in os.fspath(path):
+            raise RequestError("journal: holds a null character, which no file's name can")
+        self.path = Path(path).absolute()  # no name means memory or a URI to SQLite then, and no chdir matters
         self.owner = f"{_machine()}:{os.getpid()}:{uuid.uuid4().hex}"
         self._wall = wall
-        self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="kling_async journal")
+        self._thread: ThreadPoolExecutor | None = None
         self._database: sqlite3.Connection | None = None
         self._id = ""
 
@@ -94,65 +103,87 @@ class Journal:
         """Opens the file, or makes it.
 
         Raises:
-            JournalError: it is no journal, damaged, of a newer version, or cannot be written.
+            JournalError: it is no journal, damaged, of a newer version, or cannot be written; or is open already.
         """
-        await self._on_thread(self._open)
-
-    def _open(self) -> None:
-        self._database = sqlite3.connect(self.path, timeout=_BUSY_SECONDS, isolation_level=None)
+        if self._thread is not None:
+            raise JournalError(f"{self.path} is open already")
+        self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="kling_async journal")
         try:
-            self._database.execute("PRAGMA journal_mode = WAL")
-            self._database.execute("PRAGMA synchronous = FULL")
-            self._database.execute("BEGIN IMMEDIATE")
-            self._check(self._database)
-            self._database.execute("COMMIT")
+            await self._on_thread(self._open)
         except BaseException:
-            self._close()
+            await self.close()
             raise
 
+    def _open(self) -> None:
+        if not self.path.exists():
+            self._make()
+        self._database = sqlite3.connect(
+            f"{self.path.as_uri()}?mode=rw", uri=True, timeout=_BUSY_SECONDS, isolation_level=None
+        )
+        self._check(self._database)
+        for pragma in _PRAGMAS:
+            self._database.execute(f"PRAGMA {pragma}")
+        self._database.execute("BEGIN IMMEDIATE")  # may it be written?
+        self._database.execute("COMMIT")
+
+    def _make(self) -> None:
+        """The file appears with all that makes it a journal, so that an empty one can only be what damage has left."""
+        new = self.path.with_name(f".{uuid.uuid4().hex}.new")
+        try:
+            with closing(sqlite3.connect(new, isolation_level=None)) as database:
+                database.execute("PRAGMA journal_mode = WAL")
+                database.executescript(f"BEGIN; {_SCHEMA}")
+                database.execute("INSERT INTO journal VALUES (?)", (uuid.uuid4().hex,))
+                database.execute(f"PRAGMA application_id = {_APPLICATION}")
+                database.execute(f"PRAGMA user_version = {_VERSION}")
+                database.execute("COMMIT")
+            _appear(new, self.path)
+        finally:
+            new.unlink(missing_ok=True)
+
     def _check(self, database: sqlite3.Connection) -> None:
-        """The schema is made in a new file, and looked at in an old one."""
+        """Refuses what is no whole journal of ours, before anything in it is touched."""
         application, version = (
             database.execute(f"PRAGMA {name}").fetchone()[0] for name in ("application_id", "user_version")
         )
-        tables = database.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]
-        if not tables and not application:
-            for statement in filter(str.strip, _SCHEMA.split(";")):
-                database.execute(statement)
-            database.execute("INSERT INTO journal VALUES (?)", (uuid.uuid4().hex,))
-            database.execute(f"PRAGMA application_id = {_APPLICATION}")
-            database.execute(f"PRAGMA user_version = {_VERSION}")
-        elif application != _APPLICATION:
-            raise JournalError(f"{self.path} is a database of another program; name another file")
-        elif version != _VERSION:
+        if application != _APPLICATION:
+            raise JournalError(f"{self.path} is empty, or a database of another program; name another file")
+        if version != _VERSION:
             raise JournalError(f"{self.path} has version {version}, this package reads version {_VERSION}")
-        elif (found := database.execute("PRAGMA quick_check(1)").fetchone()[0]) != "ok":
-            raise JournalError(f"{self.path} is damaged ({found}); nothing was sent")
-        self._id = database.execute("SELECT id FROM journal").fetchone()[0]
+        if (found := database.execute("PRAGMA quick_check(1)").fetchone()[0]) != "ok":
+            raise JournalError(f"{self.path} is damaged ({found})")
+        ids = database.execute("SELECT id FROM journal").fetchall()
+        if len(ids) != 1:
+            raise JournalError(f"{self.path} is damaged (it has {len(ids)} ids)")
+        self._id = ids[0][0]
 
     async def close(self) -> None:
         """Gives up this owner's leases and closes the file. A second call does nothing."""
-        if self._database is not None:
+        if self._thread is None:
+            return
+        try:
             await self._on_thread(self._let_go)
-        self._thread.shutdown(wait=False)
+        finally:
+            # Should a second call have come meanwhile, there is no thread any more.
+            thread, self._thread = self._thread, None
+            if thread is not None:
+                thread.shutdown(wait=False)
 
     def _let_go(self) -> None:
-        try:
-            self._run("UPDATE jobs SET owner = NULL, leased_until = 0 WHERE owner = ?", self.owner)
-        finally:
-            self._close()
-
-    def _close(self) -> None:
         database, self._database = self._database, None
         if database is not None:
-            database.close()
+            with closing(database), suppress(sqlite3.Error):  # a lease that cannot be given up ends by itself
+                database.execute("UPDATE jobs SET owner = NULL, leased_until = 0 WHERE owner = ?", (self.owner,))
 
     async def _on_thread(self, work: Callable[[], _T]) -> _T:
-        """The work's result. A cancelled caller leaves, the work is carried through all the same."""
+        """The work's result. A cancelled caller leaves at once; the work is carried through all the same."""
+        if self._thread is None:
+            raise JournalError(f"{self.path} is closed")
+        under_way = asyncio.get_running_loop().run_in_executor(self._thread, work)
         try:
-            return await asyncio.get_running_loop().run_in_executor(self._thread, work)
-        except sqlite3.Error as error:
-            raise JournalError(f"{self.path}: {error}; nothing was sent for what it should have noted") from error
+            return await asyncio.shield(under_way)
+        except (sqlite3.Error, OSError) as error:
+            raise JournalError(f"{self.path}: {error}") from error
 
     def _run(self, statement: str, *values: object) -> list[tuple[object, ...]]:
         if self._database is None:
@@ -206,10 +237,10 @@ class Journal:
 
     async def lease(self, key: str) -> Entry | None:
         """The job as it stands, now this owner's for a while; `None` while a living owner has it."""
-        return await self._on_thread(lambda: self._lease(key))
-
-    def _lease(self, key: str) -> Entry | None:
         now = self._wall()
+        return await self._on_thread(lambda: self._lease(key, now))
+
+    def _lease(self, key: str, now: float) -> Entry | None:
         rows = self._run("SELECT owner FROM jobs WHERE key = ? AND leased_until > ?", key, now)
         holder = str(rows[0][0]) if rows else self.owner
         if holder != self.owner and not _is_dead(holder):
@@ -238,18 +269,20 @@ class Journal:
         """Writes how far the job is; `None` leaves what stands there.
 
         Raises:
-            JournalError: it could not be written, or the job is no longer this owner's.
+            LeaseLost: the job is no longer this owner's.
+            JournalError: it could not be written.
         """
-        await self._on_thread(lambda: self._note(key, state, task, file))
+        until = self._wall() + LEASE_SECONDS
+        await self._on_thread(lambda: self._note(key, state, task, file, until))
 
-    def _note(self, key: str, state: str, task: str | None, file: str | None) -> None:
+    def _note(self, key: str, state: str, task: str | None, file: str | None, until: float) -> None:
         written = self._run(
             "UPDATE jobs SET state = ?, task = coalesce(?, task), file = coalesce(?, file), leased_until = ?"
             " WHERE key = ? AND owner = ? RETURNING key",
-            state, task, file, self._wall() + LEASE_SECONDS, key, self.owner,
+            state, task, file, until, key, self.owner,
         )  # fmt: skip
         if not written:
-            raise JournalError(f"job {key!r} was taken over by another process")
+            raise LeaseLost(f"job {key!r} was taken over by another process")
 
     async def next_attempt(self, key: str) -> Entry:
         """The failed job as a new attempt, under a new external id: it will be paid for anew."""
@@ -263,6 +296,22 @@ class Journal:
             attempt, self._external_id(key, attempt), key, self.owner,
         )  # fmt: skip
         return self._entry(key)
+
+
+def _appear(new: Path, path: Path) -> None:
+    """Gives a whole file its name, for good, unless another process was quicker."""
+    try:
+        path.hardlink_to(new)
+    except FileExistsError:
+        return
+    except OSError:  # a file system without links
+        new.rename(path)
+    if os.name == "posix":
+        folder = os.open(path.parent, os.O_RDONLY)
+        try:
+            os.fsync(folder)
+        finally:
+            os.close(folder)
 
 
 def _machine() -> str:
@@ -279,13 +328,11 @@ def _is_dead(owner: str) -> bool:
 
     A number that another process bears by now only means that the lease is waited out.
     """
-    machine, number, _ = owner.split(":")
+    machine, number, _ = owner.rsplit(":", 2)
     if os.name != "posix" or machine != _machine():
         return False
     try:
         os.kill(int(number), 0)
-    except ProcessLookupError:
-        return True
-    except PermissionError:
-        return False
+    except OSError as error:
+        return isinstance(error, ProcessLookupError)  # that we may not signal it means that it lives
     return False
