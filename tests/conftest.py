@@ -21,6 +21,16 @@ def pytest_asyncio_loop_factories(
     return {"virtual": VirtualLoop}
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--runs", type=int, default=40, help="how often the state machine of creates runs; default 40")
+
+
+@pytest.fixture
+def runs(request: pytest.FixtureRequest) -> int:
+    """How often a state machine runs, as the command line says."""
+    return int(request.config.getoption("--runs"))
+
+
 @pytest.fixture
 async def simulator() -> AsyncIterator[Simulator]:
     """The vendor on loopback: tasks take 60 s of virtual time."""

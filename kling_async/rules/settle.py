@@ -61,6 +61,11 @@ class Settlement:
         self.doubtful = doubtful
 
     @property
+    def in_doubt(self) -> bool:
+        """Whether a task may exist under the id: after a lost answer, or as long as a 1201 may mean a duplicate."""
+        return self.doubtful or self._refusal is not None
+
+    @property
     def asking(self) -> bool:
         """Whether the next step is to ask for the id; else it is to post."""
         return self._asking
@@ -98,12 +103,17 @@ class Settlement:
         """
         self._asked += 1
         if self._refusal is not None and (not self.doubtful or self._asked >= len(self._policy.ask_after)):
-            return self._refusal
+            refusal, self._refusal = self._refusal, None
+            return refusal
         if self._asked >= len(self._policy.ask_after):
             self._asking, self._at = False, now
         else:
             self._at = max(now, self._since + self._policy.ask_after[self._asked])
         return None
+
+    def taken(self) -> None:
+        """The id belongs to another task: whatever was lost or refused, it made none."""
+        self.doubtful, self._refusal = False, None
 
     def _ask_from(self, now: float) -> None:
         self._asking, self._asked, self._since = True, 0, now

@@ -6,6 +6,7 @@ import asyncio
 import logging
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 
 import attrs
 
@@ -51,7 +52,7 @@ class Submitter:
         self._new_id = new_id
         self._read_limit = read_limit
         self._reading = asyncio.Lock()
-        self._bodies: OrderedDict[str, int] = OrderedDict()
+        self._known: OrderedDict[str, _Known] = OrderedDict()
 
     async def create(
         self,
@@ -78,7 +79,7 @@ class Submitter:
         """
         external_id = request.external_task_id or self._new_id()
         call = create_call(self.path, request, external_id)
-        self._remember(external_id, call)
+        known = self._remember(external_id, call)
         now = asyncio.get_running_loop().time()
         course = _Course(
             self,
@@ -87,9 +88,14 @@ class Submitter:
             external_id,
             deadline=None if timeout is None else now + timeout,
             before_send=before_send,
-            settlement=Settlement(self.transport.retry, self.transport.draw, now, doubtful=doubtful),
+            settlement=Settlement(self.transport.retry, self.transport.draw, now, doubtful=doubtful or known.may_exist),
         )
-        return await course.run()
+        known.under_way += 1
+        try:
+            return await course.run()
+        finally:
+            known.under_way -= 1
+            known.may_exist |= course.may_exist
 
     async def ask(self, id: str) -> Task:
         """The task as it is now, by either id."""
@@ -98,32 +104,47 @@ class Submitter:
     async def turn(self, *, deadline: float | None) -> int:
         """A ticket of the line, when its turn has come; before the first, the limit is read where that is wanted."""
         if self._read_limit is not None:
-            async with self._reading:  # those behind wait, so that the order is kept
-                await self._take_limit()
+            if not self._reading.locked():
+                self._reading = asyncio.Lock()  # a lock that somebody waited for belongs to the loop of then
+            with suppress(TimeoutError):  # the line knows what to say of that
+                async with asyncio.timeout_at(deadline), self._reading:  # those behind wait: the order is kept
+                    await self._take_limit()
         return await self.line.enter(deadline=deadline)
 
     async def _take_limit(self) -> None:
-        read, self._read_limit = self._read_limit, None
-        if read is None:
+        if self._read_limit is None:
             return
         try:
-            limit = await read()
+            limit = await self._read_limit()
         except KlingError as error:
+            limit = None
             _log.warning("the account's packs could not be read (%s); the limit will be learnt", error.message)
-        else:
-            if limit is not None:
-                self.line.give(limit)
+        self._read_limit = None
+        if limit is not None:
+            self.line.give(limit)
 
-    def _remember(self, external_id: str, call: Call) -> None:
-        """Refuses an id that was given to another request before: the vendor could not tell us the difference."""
+    def _remember(self, external_id: str, call: Call) -> _Known:
+        """Refuses an id that stands for another request already: the vendor could not tell us the difference."""
         body = hash(call.body)
-        if self._bodies.setdefault(external_id, body) != body:
+        known = self._known.setdefault(external_id, _Known(body))
+        if known.body != body and (known.under_way or known.may_exist):
             raise RequestError(
                 f"external_task_id: {external_id!r} was used for another request; give this one an id of its own"
             )
-        self._bodies.move_to_end(external_id)
-        if len(self._bodies) > _REMEMBERED:
-            self._bodies.popitem(last=False)
+        known.body = body
+        self._known.move_to_end(external_id)
+        if len(self._known) > _REMEMBERED:
+            self._known.popitem(last=False)
+        return known
+
+
+@attrs.define(eq=False)
+class _Known:
+    """What this process did under one external id."""
+
+    body: int
+    under_way: int = 0
+    may_exist: bool = False  # then the next create asks first, and its refusal does not say that there is no task
 
 
 @attrs.define(eq=False)
@@ -141,10 +162,16 @@ class _Course:
     _ticket: int | None = attrs.field(default=None, init=False)
     _until: float = attrs.field(default=0.0, init=False)
     _posts: int = attrs.field(default=0, init=False)
+    _sending: bool = attrs.field(default=False, init=False)
     _last: KlingError | None = attrs.field(default=None, init=False)
 
     def __attrs_post_init__(self) -> None:
         self._closings = self._submitter.line.closings
+
+    @property
+    def may_exist(self) -> bool:
+        """Whether a task may exist under the id, as far as this course knows."""
+        return self._sending or self._settlement.in_doubt
 
     async def run(self) -> Task:
         """The task, or the truth about why there is none."""
@@ -154,11 +181,11 @@ class _Course:
                 pass
         except KlingError as error:
             error.external_task_id, error.attempts = self._external_id, max(error.attempts, self._posts)
-            if self._settlement.doubtful:  # never "no" where a task may exist
+            if self._settlement.in_doubt:  # never "no" where a task may exist
                 raise self._uncertain(error) from error
             raise
         except asyncio.CancelledError as cancelled:
-            if self._posts:
+            if self.may_exist:
                 cancelled.add_note(f"a create was under way; if it arrived, its task is known as {self._external_id}")
                 _log.warning("a create was cancelled; if it arrived, its task is known as %s", self._external_id)
             raise
@@ -170,13 +197,17 @@ class _Course:
     async def _step(self) -> Task | None:
         """The next step when it is due: the task, or nothing yet."""
         now = self._now()
-        if self._closings != self._submitter.line.closings:
-            raise ClientClosed("the client was closed while a create was under way")
         if self._last is not None and max(self._settlement.at, now) >= self._until:
             raise self._last
         if self._settlement.at > now:
             await asyncio.sleep(self._settlement.at - now)
+        self._see_whether_open()
         return await (self._ask() if self._settlement.asking else self._post())
+
+    def _see_whether_open(self) -> None:
+        """Asked after each wait: what goes out now would open again what was closed meanwhile."""
+        if self._closings != self._submitter.line.closings:
+            raise ClientClosed("the client was closed while a create was under way")
 
     async def _post(self) -> Task | None:
         if self._ticket is None:
@@ -186,10 +217,12 @@ class _Course:
             # On disk before the first byte; no slot is lost when that fails, since the ticket goes back.
             before_send, self._before_send = self._before_send, None
             await before_send()
+        self._see_whether_open()
         try:
-            self._posts += 1
+            self._posts, self._sending = self._posts + 1, True
             task = read_task(await self._submitter.transport.create(self._call, deadline=self._until))
         except KlingError as error:
+            self._sending = False
             await self._not_accepted(error)
             return None
         return self._accepted(task)
@@ -238,21 +271,27 @@ class _Course:
         return task
 
     def _check_same(self, task: Task) -> None:
-        """A task found under the id must be the one that was asked for, as far as its record tells."""
+        """A task found under the caller's id must be the one that was asked for, as far as its record tells.
+
+        An id that we made ourselves is nobody else's.
+        """
         source, request = task.parent_video, self._request
-        if source is None or not isinstance(request, VideoExtendRequest) or source.id == request.video_id:
+        if request.external_task_id is None or source is None or not isinstance(request, VideoExtendRequest):
             return
-        self._settlement.doubtful = False  # whatever was lost, it was not this
+        if source.id == request.video_id:
+            return
+        self._settlement.taken()
         raise InvalidRequest(
             f"external_task_id {self._external_id!r} belongs to task {task.id}, which extends another video",
             code=1201,
             http_status=400,
             task_id=task.id,
+            host=self._submitter.transport.host,
         )
 
     def _uncertain(self, error: KlingError) -> CreateUncertain:
         return CreateUncertain(
-            f"the answer to a create was lost, and asking for it did not settle it: {error.message}",
+            f"whether a create made its task is not known, and asking did not settle it: {error.message}",
             external_task_id=self._external_id,
             host=error.host,
             attempts=error.attempts,

@@ -161,8 +161,10 @@ class Transport:
                     await asyncio.sleep(pause)
                 await share.gate.acquire()
         except TimeoutError:
-            raise TransportError("it was not this request's turn in time", sent=False, host=self.host) from None
+            raise self._too_late() from None
         try:
+            if deadline is not None and clock() >= deadline:  # no waiting was needed, so nothing told us
+                raise self._too_late()
             if share.session.closed:  # while this one waited for its turn, or for its next attempt
                 raise self._closed()
             header = self._signer.header(self.wall())
@@ -171,6 +173,9 @@ class Transport:
             return header, await self._request(call, share, header, budget)
         finally:
             share.gate.release()
+
+    def _too_late(self) -> TransportError:
+        return TransportError("it was not this request's turn in time", sent=False, host=self.host)
 
     def _closed(self, attempts: int = 0) -> ClientClosed:
         return ClientClosed("the client was closed before the answer came", host=self.host, attempts=attempts)
