@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Literal, TypeVar
 
 from kling_async.errors import RequestError
@@ -61,9 +61,16 @@ def _json_lines(text: str) -> Iterator[tuple[int, Mapping[str, object]]]:
 def _csv_lines(text: str) -> Iterator[tuple[int, Mapping[str, object]]]:
     reader = csv.DictReader(io.StringIO(text, newline=""), strict=True)
     try:
+        _check_head(reader.fieldnames or ())
         for row in reader:
             if None in row:
                 raise RequestError(f"line {reader.line_num}: has more cells than the head has names")
             yield reader.line_num, {name: cell for name, cell in row.items() if cell}
     except csv.Error as error:
-        raise RequestError(f"line {reader.line_num}: is no CSV: {error}") from None
+        raise RequestError(f"line {reader.reader.line_num}: is no CSV: {error}") from None
+
+
+def _check_head(names: Sequence[str]) -> None:
+    for place, name in enumerate(names):
+        if name in names[:place]:
+            raise RequestError(f"line 1: the head has {name!r} twice")
