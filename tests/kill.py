@@ -73,13 +73,16 @@ class Figures:
     lost: int = 0
     unsaved: int = 0
     damaged: int = 0
+    missed: int = 0
     creates_of_reruns: int = 0
     seconds: float = 0.0
 
     @property
     def clean(self) -> bool:
         """Whether nothing was paid twice and nothing lost."""
-        return not (self.duplicates or self.lost or self.unsaved or self.damaged or self.creates_of_reruns)
+        return not (
+            self.duplicates or self.lost or self.unsaved or self.damaged or self.missed or self.creates_of_reruns
+        )
 
     def __str__(self) -> str:
         named = ", ".join(f"{step} {self.named_kills[step]}" for step in STEPS)
@@ -88,6 +91,7 @@ class Figures:
                 f"{self.batches} batches, {self.runs} runs, {self.seconds:.0f} s",
                 f"kills at random moments: {self.random_kills}",
                 f"kills at named steps:    {self.named_kills.total()} ({named})",
+                f"named steps missed:      {self.missed}",
                 f"creates accepted:        {self.creates}",
                 f"duplicate creates:       {self.duplicates}",
                 f"jobs lost:               {self.lost}",
@@ -211,7 +215,7 @@ class Harness:
         await self._count_up(batch)
 
     async def _named_kills(self) -> None:
-        """A batch for each place, or, to be quicker, all steps in one."""
+        """A batch for each step and place, or, to be quicker, all in one."""
         places = self._options.places
         plans = (
             [[(step, times) for step in STEPS for times in places]]
@@ -223,6 +227,8 @@ class Harness:
             for step, times in plan:
                 if await self._killed_at(batch, step, times):
                     self.figures.named_kills[step] += 1
+                else:
+                    self.figures.missed += 1
             await self._to_the_end(batch)
             await self._count_up(batch)
 
@@ -253,7 +259,8 @@ class Harness:
             "--die", die, "--without", self._options.without, stdout=asyncio.subprocess.PIPE,
         )  # fmt: skip
         assert child.stdout is not None
-        await child.stdout.readline()
+        if await child.stdout.readline() != b"go\n":
+            raise RuntimeError(f"a run of {batch} did not begin")  # no figure of a harness that does not work
         return child
 
     async def _to_the_end(self, batch: Path) -> None:

@@ -131,15 +131,17 @@ class Journal:
         new = self.path.with_name(f".{uuid.uuid4().hex}.new")
         try:
             with closing(sqlite3.connect(new, isolation_level=None)) as database:
-                database.execute("PRAGMA journal_mode = WAL")
+                database.execute("PRAGMA fullfsync = ON")
                 database.executescript(f"BEGIN; {_SCHEMA}")
                 database.execute("INSERT INTO journal VALUES (?)", (uuid.uuid4().hex,))
                 database.execute(f"PRAGMA application_id = {_APPLICATION}")
                 database.execute(f"PRAGMA user_version = {_VERSION}")
                 database.execute("COMMIT")
+                database.execute("PRAGMA journal_mode = WAL")
             _appear(new, self.path)
         finally:
-            new.unlink(missing_ok=True)
+            for leftover in self.path.parent.glob(f"{new.name}*"):  # SQLite has files beside it when a disk is full
+                leftover.unlink()
 
     def _check(self, database: sqlite3.Connection) -> None:
         """Refuses what is no whole journal of ours, before anything in it is touched."""
