@@ -25,7 +25,7 @@ from hypothesis.stateful import run_state_machine_as_test as run_machine
 from middleman import Middleman, Mishap
 from virtual import VirtualLoop
 
-from kling_async import ApiKey, KlingClient, KlingError, PollPolicy, SlotPolicy, Task
+from kling_async import ApiKey, KlingClient, KlingError, PollPolicy, SlotPolicy
 from kling_async.simulator import Fault, Simulator
 from kling_async.simulator.engine import API_KEY, Engine
 from kling_async.simulator.wire import JSON, Reply
@@ -121,6 +121,20 @@ class Person:
     kling: KlingClient
 
 
+@attrs.define(eq=False)
+class Create:
+    """One call of `create`; `alone`: no other of the same client was about the same job meanwhile."""
+
+    person: Person
+    job: Job
+    alone: bool = True
+    task: asyncio.Task[None] | None = None
+
+    @property
+    def under_way(self) -> bool:
+        return self.task is not None and not self.task.done()
+
+
 class Creates(RuleBasedStateMachine):
     """Creates in foul weather."""
 
@@ -135,7 +149,7 @@ class Creates(RuleBasedStateMachine):
         assert isinstance(loop, VirtualLoop)
         self.loop = loop
         self.jobs: list[Job] = []
-        self.creates: list[tuple[asyncio.Task[None], Person, Job]] = []
+        self.creates: list[Create] = []
         self.people: list[Person] = []
         self.wrong: list[AssertionError] = []
         self.numbers = itertools.count()
@@ -178,61 +192,59 @@ class Creates(RuleBasedStateMachine):
         self.people.append(person)
         return person
 
-    async def _create(self, person: Person, job: Job, id: str | None, timeout: float | None) -> None:
-        job.denied_to.discard(person.key)
+    async def _create(self, create: Create, own_id: str | None, timeout: float | None) -> None:
+        job = create.job
+        job.denied_to.discard(create.person.key)
         try:
-            task = await person.kling.video_extend.create(
-                self.vendor.sources[0], prompt=job.prompt, external_task_id=id, timeout=timeout
+            task = await create.person.kling.video_extend.create(
+                self.vendor.sources[0], prompt=job.prompt, external_task_id=own_id, timeout=timeout
             )
         except KlingError as error:
             self.outcomes[f"{type(error).__name__}, {error.created}"] += 1
             job.known_id = error.external_task_id
-            self._check_error(person, job, error)
+            self._check_error(create, error)
         except asyncio.CancelledError as cancelled:
             notes = getattr(cancelled, "__notes__", [])
-            job.known_id = notes[0].rpartition(" ")[2] if notes else job.known_id
             self.outcomes[f"cancelled, {'noted' if notes else 'no note'}"] += 1
-            if not notes:
-                self._deny(person, job)
+            if notes:
+                job.known_id = notes[0].rpartition(" ")[2]
+            else:
+                self._deny(create)
         except Exception as error:
             self.wrong.append(AssertionError(f"{job.prompt}: {error!r}"))
         else:
             self.outcomes["task"] += 1
             job.known_id = task.external_task_id
-            self._check_task(job, task)
+            if task.id not in (made := self.vendor.tasks_of(job)):
+                self.wrong.append(AssertionError(f"{job.prompt}: {task.id} was returned, but {made} were made"))
 
-    def _check_task(self, job: Job, task: Task) -> None:
-        made = self.vendor.tasks_of(job)
-        if task.id not in made:
-            self.wrong.append(AssertionError(f"{job.prompt}: {task.id} was returned, but {made} were made"))
-
-    def _check_error(self, person: Person, job: Job, error: KlingError) -> None:
+    def _check_error(self, create: Create, error: KlingError) -> None:
         if error.created == "no":
-            self._deny(person, job)
+            self._deny(create)
         elif error.created != "unknown" or error.external_task_id is None:
-            self.wrong.append(AssertionError(f"{job.prompt}: {error!r} must not come of a create"))
+            self.wrong.append(AssertionError(f"{create.job.prompt}: {error!r} must not come of a create"))
 
-    def _deny(self, person: Person, job: Job) -> None:
-        # Each "no" is about the requests of its own create.
-        this = asyncio.current_task()
-        if not any(other is person and about is job and task is not this for task, other, about in self.under_way):
-            job.denied_to.add(person.key)
+    def _deny(self, create: Create) -> None:
+        # Each "no" is about the requests of its own create, and the vendor's books cannot tell two at once apart.
+        if create.alone:
+            create.job.denied_to.add(create.person.key)
 
-    def start(self, job: Job, id: str | None, timeout: float | None) -> None:
+    def start(self, job: Job, own_id: str | None, timeout: float | None) -> None:
+        create = Create(self.person, job)
+        for other in self.creates:
+            if other.under_way and other.person is self.person and other.job is job:
+                other.alone = create.alone = False
+        self.creates.append(create)
+
         async def begin() -> None:
-            task = asyncio.create_task(self._create(self.person, job, id, timeout))
-            self.creates.append((task, self.person, job))
+            create.task = asyncio.create_task(self._create(create, own_id, timeout))
             await asyncio.sleep(0)
 
         self.do(begin())
 
     @property
-    def under_way(self) -> list[tuple[asyncio.Task[None], Person, Job]]:
-        return [create for create in self.creates if not create[0].done()]
-
-    @property
     def running(self) -> list[asyncio.Task[None]]:
-        return [task for task, _, _ in self.under_way]
+        return [create.task for create in self.creates if create.task is not None and not create.task.done()]
 
     # --- what people do ------------------------------------------------------------------------------------------
 
@@ -364,7 +376,7 @@ class Creates(RuleBasedStateMachine):
         self.person = self._newcomer()
         named = [(job, known) for job in self.jobs if (known := job.own_id or job.known_id)]
         for job, known in named:
-            await self._create(self.person, job, known, None)
+            await self._create(Create(self.person, job), known, None)
             if len(made := self.vendor.tasks_of(job)) != 1:
                 self.wrong.append(AssertionError(f"{job.prompt}: {made} were made in the end"))
 

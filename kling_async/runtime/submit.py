@@ -197,8 +197,8 @@ class _Course:
     async def _step(self) -> Task | None:
         """The next step when it is due: the task, or nothing yet."""
         now = self._now()
-        if self._last is not None and max(self._settlement.at, now) >= self._until:
-            raise self._last
+        if max(self._settlement.at, now) >= self._until:
+            raise self._last or self._submitter.transport.too_late()
         if self._settlement.at > now:
             await asyncio.sleep(self._settlement.at - now)
         self._see_whether_open()
@@ -251,7 +251,8 @@ class _Course:
         call = task_call(self._submitter.path, self._external_id)
         try:
             task = read_task(await self._submitter.transport.read_once(call, deadline=self._until))
-        except NotFound:
+        except NotFound as error:
+            self._last = self._last or error
             if (refusal := self._settlement.absent(self._now())) is not None:
                 raise refusal from None
         except KlingError as error:

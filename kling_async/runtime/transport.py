@@ -161,10 +161,10 @@ class Transport:
                     await asyncio.sleep(pause)
                 await share.gate.acquire()
         except TimeoutError:
-            raise self._too_late() from None
+            raise self.too_late() from None
         try:
             if deadline is not None and clock() >= deadline:  # no waiting was needed, so nothing told us
-                raise self._too_late()
+                raise self.too_late()
             if share.session.closed:  # while this one waited for its turn, or for its next attempt
                 raise self._closed()
             header = self._signer.header(self.wall())
@@ -174,7 +174,8 @@ class Transport:
         finally:
             share.gate.release()
 
-    def _too_late(self) -> TransportError:
+    def too_late(self) -> TransportError:
+        """The error of a request whose time was over before it left."""
         return TransportError("it was not this request's turn in time", sent=False, host=self.host)
 
     def _closed(self, attempts: int = 0) -> ClientClosed:
