@@ -46,7 +46,9 @@ class Options:
         kills: at random moments, over as many batches as that takes.
         seed: of the random moments.
         places: at which of its times each named step is killed.
+        steps: which steps.
         together: all of that in one batch.
+        run_seconds: how long a run takes, random moments lie in its first half; `None` measures it.
         forgetful: a vendor that takes an external id twice: the journal and the question must do without its help.
         without: what is switched off, to see that this is noticed: `ids` or `intent`.
     """
@@ -55,7 +57,9 @@ class Options:
     kills: int = 200
     seed: int = 1
     places: tuple[int, ...] = ()
+    steps: tuple[str, ...] = STEPS
     together: bool = False
+    run_seconds: float | None = None
     forgetful: bool = False
     without: str = ""
 
@@ -191,7 +195,7 @@ class Harness:
         self._folder = folder
         self._chance = random.Random(options.seed)  # noqa: S311 - moments, no secrets
         self._vendor = Vendor(forgetful=options.forgetful)
-        self._run_seconds = 1.0
+        self._run_seconds = options.run_seconds or 0.0
         self.figures = Figures()
 
     async def run(self) -> Figures:
@@ -199,7 +203,8 @@ class Harness:
         began = time.monotonic()
         async with Simulator(self._vendor) as simulator:
             self._url = simulator.url
-            await self._measure()
+            if self._options.run_seconds is None:
+                await self._measure()
             await self._named_kills()
             while self.figures.random_kills < self._options.kills:
                 await self._random_kills()
@@ -216,15 +221,10 @@ class Harness:
 
     async def _named_kills(self) -> None:
         """A batch for each step and place, or, to be quicker, all in one."""
-        places = self._options.places
-        plans = (
-            [[(step, times) for step in STEPS for times in places]]
-            if self._options.together
-            else [[(step, times)] for times in places for step in STEPS]
-        )
-        for plan in filter(None, plans):
+        plan = [(step, times) for times in self._options.places for step in self._options.steps]
+        for points in [plan] if self._options.together else [[point] for point in plan]:
             batch = self._new_batch()
-            for step, times in plan:
+            for step, times in points:
                 if await self._killed_at(batch, step, times):
                     self.figures.named_kills[step] += 1
                 else:
