@@ -229,7 +229,9 @@ class _Course:
 
     async def _not_accepted(self, error: KlingError) -> None:
         """Goes on as the error allows, or raises it."""
-        self._last, now = error, self._now()
+        now = self._now()
+        if error.attempts or self._last is None:  # else nothing was sent, and why is what the last one said
+            self._last = error
         match outcome_of(error):
             case Outcome.LOST:
                 _log.info("the answer to create %s was lost (%s); asking for it", self._external_id, error.message)

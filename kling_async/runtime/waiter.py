@@ -306,6 +306,6 @@ def _about(error: KlingError, last: Task | None) -> KlingError:
     own.__cause__ = error.__cause__
     if last is not None:
         own.created, own.task_id, own.external_task_id = "yes", last.id, last.external_task_id
-    elif not isinstance(error, NotFound):
+    elif own.created == "no" and not isinstance(error, NotFound):
         own.created = "unknown"  # an id that was never seen; only the vendor's word would be proof
     return own
