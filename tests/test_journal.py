@@ -425,7 +425,7 @@ async def test_lock_of_a_moment_is_waited_out(path: Path) -> None:
 async def test_full_disk_is_an_error_of_the_write(path: Path) -> None:
     async with opened(path) as journal:
         await journal._on_thread(lambda: journal._run("PRAGMA max_page_count = 1"))
-        with pytest.raises(JournalError, match="full"):
+        with pytest.raises(JournalError, match="disk is full"):
             await journal.plan((f"key {n}", "/path", "x" * 200) for n in range(300))
         assert ask(path, "SELECT count(*) FROM jobs") == (0,)
 

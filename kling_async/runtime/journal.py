@@ -208,7 +208,8 @@ class Journal:
         try:
             entries = [self._planned(*job) for job in jobs]
         except BaseException:
-            self._run("ROLLBACK")
+            with suppress(sqlite3.OperationalError):  # where the disk is full, SQLite has done so already
+                self._run("ROLLBACK")
             raise
         self._run("COMMIT")
         return entries
