@@ -25,6 +25,7 @@ from kling_async import (
     KlingError,
     OmniVideoRequest,
     PollPolicy,
+    RateLimited,
     RequestError,
     RetryPolicy,
     SlotPolicy,
@@ -339,6 +340,16 @@ async def test_time_that_ends_between_questions_is_not_passed(client: MakeClient
     error = await uncertain(client().video_extend.kind.submitter.create(request, timeout=5.0, doubtful=True))
     assert "not found" in error.message
     assert now() <= 5.0
+
+
+async def test_time_that_ends_in_the_common_pause_tells_what_that_is_for(
+    client: MakeClient, simulator: Simulator
+) -> None:
+    simulator.script(Fault.code(1302, on="create", headers={"Retry-After": "60"}))
+    error = await refused(client(retry=RetryPolicy(max_retry_after=0.0)).video_extend.create("v-1", timeout=30.0))
+    assert isinstance(error, RateLimited)
+    assert error.created == "no"
+    assert now() <= 30.0
 
 
 async def test_settling_ends_after_its_own_time(client: MakeClient, simulator: Simulator) -> None:
