@@ -10,9 +10,10 @@ def main() -> int:
     try:
         from kling_async.cli import run  # noqa: PLC0415 - the package works without click and rich
     except ModuleNotFoundError as error:
-        if error.name not in {"click", "rich"}:
+        missing = (error.name or "").partition(".")[0]
+        if missing not in {"click", "rich"}:
             raise
-        sys.stderr.write(f"kling-async needs {error.name}: pip install 'kling_async[cli]'\n")
+        sys.stderr.write(f"kling-async needs {missing}: pip install 'kling_async[cli]'\n")
         return 2
     return run(sys.argv[1:])
 
