@@ -25,7 +25,17 @@ from hypothesis.stateful import run_state_machine_as_test as run_machine
 from middleman import Middleman, Mishap
 from virtual import VirtualLoop
 
-from kling_async import ApiKey, KlingClient, KlingError, PollPolicy, SlotPolicy
+from kling_async import (
+    ApiKey,
+    ClientClosed,
+    ConcurrencyLimited,
+    KlingClient,
+    KlingError,
+    PollPolicy,
+    RateLimited,
+    SlotPolicy,
+    TransportError,
+)
 from kling_async.simulator import Fault, Simulator
 from kling_async.simulator.engine import API_KEY, Engine
 from kling_async.simulator.wire import JSON, Reply
@@ -135,6 +145,12 @@ class Create:
         return self.task is not None and not self.task.done()
 
 
+def _says_nothing_of_others(error: KlingError) -> bool:
+    """Whether it tells of this create alone: an earlier process may have made the task all the same."""
+    never_left = isinstance(error, TransportError) and not error.sent
+    return never_left or isinstance(error, ClientClosed | ConcurrencyLimited | RateLimited)
+
+
 class Creates(RuleBasedStateMachine):
     """Creates in foul weather."""
 
@@ -221,6 +237,8 @@ class Creates(RuleBasedStateMachine):
     def _check_error(self, create: Create, error: KlingError) -> None:
         if error.created == "no":
             self._deny(create)
+            if not _says_nothing_of_others(error) and self.vendor.tasks_of(create.job):
+                self.wrong.append(AssertionError(f"{create.job.prompt} is there, but its create said {error!r}"))
         elif error.created != "unknown" or error.external_task_id is None:
             self.wrong.append(AssertionError(f"{create.job.prompt}: {error!r} must not come of a create"))
 
