@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import warnings
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import NoReturn
 
 import attrs
@@ -16,6 +16,7 @@ from kling_async.errors import ConfigurationError
 _log = logging.getLogger("kling_async")
 
 _RENEW_BEFORE_SECONDS = 60.0
+_SECRET_LEAST = 12  # characters; what is shorter is no real key, and could be a part of any word
 _SKEW_WORTH_A_WORD_SECONDS = 5.0
 
 
@@ -151,6 +152,22 @@ class Signer:
         self._good_from = now - _RENEW_BEFORE_SECONDS
         self._good_until = now + spec.JWT_LIFETIME_SECONDS - _RENEW_BEFORE_SECONDS
         return Secret(f"Bearer {token}")
+
+    def unsaid(self, answer: bytes) -> bytes:
+        """The answer without our keys and token, should it echo them.
+
+        Before anything reads it: what is cut out of it later could hold half a key.
+        """
+        for secret in self._secrets():
+            if len(secret) >= _SECRET_LEAST and secret.encode() in answer:
+                answer = answer.replace(secret.encode(), b"<secret>")
+        return answer
+
+    def _secrets(self) -> Iterator[str]:
+        credentials = self.credentials
+        yield credentials.key if isinstance(credentials, ApiKey) else credentials.secret_key
+        if self._header is not None:
+            yield self._header.removeprefix("Bearer ")
 
     def refused(self, header: str, *, server_time: float | None, now: float) -> bool:
         """Whether a request refused for its token's time (1003, 1004) should be sent once more.

@@ -42,7 +42,7 @@ class Downloader:
             DownloadError: the file could not be fetched or written; nothing is left at the path or beside it.
             ClientClosed: the client was closed meanwhile; likewise.
         """
-        url = self._vetted(video.video if isinstance(video, Task) else video)
+        source = self._vetted(video.video if isinstance(video, Task) else video)
         target = Path(path)
         if "\0" in str(target):
             raise RequestError("path: holds a null character, which no file's name can")
@@ -54,59 +54,91 @@ class Downloader:
             raise RequestError(f"path: {target} is being downloaded already")
         self._under_way.add(place)
         try:
-            return await self._fetch(url, target)
+            return await self._fetch(source, target)
         finally:
             self._under_way.discard(place)
 
-    def _vetted(self, video: Video) -> URL:
+    def _vetted(self, video: Video) -> _Source:
         if video.url is None:
             raise RequestError(f"video: {video.id} has no URL; ask for its task again")
-        try:
-            parts, url = urlsplit(video.url), URL(video.url, encoded=True)
-            usable = bool(url.host)  # asked for here, since yarl looks at host and port only when they are asked for
-        except ValueError:
-            usable = False
-        if not usable:
-            raise RequestError(f"video: the URL of {video.id} is none") from None
-        if parts.scheme != "https" and f"{parts.scheme}://{parts.netloc}" != self.home:
+        source = _source(video.url)
+        if source is None:
+            raise RequestError(f"video: the URL of {video.id} is none")
+        if not source.origin.startswith("https://") and source.origin != self.home:
             raise RequestError(f"video: the URL of {video.id} is not https, and not of the API's own host")
-        return url
+        return source
 
-    async def _fetch(self, url: URL, target: Path) -> Path:
+    async def _fetch(self, source: _Source, target: Path) -> Path:
         part = target.with_name(target.name + ".part")
         share = self._pool.share("files")
         try:
             async with share.gate, share.until_closed():
                 if share.session.closed:  # while this one waited for its turn
                     raise TimeoutError
-                await self._stream(share.session, url, part)
+                arrived = await self._stream(share.session, source, part)
+            _check(arrived, target, source.host)
             # The rename is the one step that makes the film appear, and it is whole by then. Not in a thread: one that
             # a cancellation leaves behind could rename what the next download of this path has just begun.
             part.replace(target)
         except (OSError, aiohttp.ClientError, ValueError) as error:
+            # Without its cause, whose words and frames hold the signed URL.
             if share.session.closed:
                 raise ClientClosed(
-                    f"{target}: the client was closed before the film was whole", host=url.host
-                ) from error
-            raise DownloadError(f"{target}: {_told(error)}", host=url.host) from error
+                    f"{target}: the client was closed before the film was whole", host=source.host
+                ) from None
+            raise DownloadError(f"{target}: {_told(error)}", host=source.host) from None
         finally:
             # Where it cannot be removed it could not be written either, and that has been told.
             with suppress(OSError):
                 part.unlink()
         return target
 
-    async def _stream(self, session: aiohttp.ClientSession, url: URL, part: Path) -> None:
+    async def _stream(self, session: aiohttp.ClientSession, source: _Source, part: Path) -> _Arrived:
         timeout = aiohttp.ClientTimeout(total=None, sock_connect=_STALL_SECONDS, sock_read=_STALL_SECONDS)
         # A compressed body would make Content-Length say nothing about what arrives.
         headers = {"Accept-Encoding": "identity"}
-        async with session.get(url, timeout=timeout, headers=headers, allow_redirects=False) as answer:
+        async with session.get(source.url, timeout=timeout, headers=headers, allow_redirects=False) as answer:
             if answer.status != 200:
-                raise DownloadError(f"{part.with_suffix('')}: the file's host answered {answer.status}", host=url.host)
+                return _Arrived(answer.status)
             with part.open("wb") as file:
                 size = await _copy(answer, file)
                 await asyncio.to_thread(_settle, file)
-        if size == 0 or size != (answer.content_length or size):
-            raise DownloadError(f"{part.with_suffix('')}: {size} bytes arrived", host=url.host)
+            return _Arrived(answer.status, size, answer.content_length)
+
+
+@attrs.frozen
+class _Source:
+    """Where a film lies. The URL does not show itself: whoever has its signed query has the film."""
+
+    url: URL = attrs.field(repr=False)
+    origin: str
+    host: str | None
+
+
+@attrs.frozen
+class _Arrived:
+    """What came of a request for a film; `promised` bytes by its Content-Length."""
+
+    status: int
+    size: int = 0
+    promised: int | None = None
+
+
+def _source(text: str) -> _Source | None:
+    try:
+        parts, url = urlsplit(text), URL(text, encoded=True)
+        # Asked for here, since yarl looks at host and port only when they are asked for.
+        return _Source(url, f"{parts.scheme}://{parts.netloc}", url.host) if url.host else None
+    except ValueError:
+        return None
+
+
+def _check(arrived: _Arrived, target: Path, host: str | None) -> None:
+    # Raised here and not where the answer is: a traceback that shows locals would show its signed URL.
+    if arrived.status != 200:
+        raise DownloadError(f"{target}: the file's host answered {arrived.status}", host=host)
+    if arrived.size == 0 or arrived.size != (arrived.promised or arrived.size):
+        raise DownloadError(f"{target}: {arrived.size} bytes arrived", host=host)
 
 
 async def _copy(answer: aiohttp.ClientResponse, file: IO[bytes]) -> int:

@@ -30,6 +30,7 @@ from kling_async.spec import TOKEN_TIME_CODES
 _log = logging.getLogger("kling_async")
 
 _BODY_MAX_BYTES = 8 * 1024 * 1024  # a page of 500 tasks has about half a MiB
+_CAUSES_MAX = 20  # of one error; no chain that anybody builds is longer, unless it bites its tail
 _LEAST_SECONDS = 0.001  # aiohttp reads a total of 0 as no limit at all
 
 
@@ -148,7 +149,7 @@ class Transport:
                 self._pace.limited(now, error.retry_after)
             if isinstance(error, AuthenticationError):
                 error.message += f", asked with {self._signer.credentials!r}"
-            raise
+            raise error.with_traceback(None) from None  # the frames of reading hold the whole answer
         self._pace.fine(now)
         return envelope
 
@@ -200,7 +201,7 @@ class Transport:
                     trace_request_ctx=sent,
                 ) as answer,
             ):
-                return Response(answer.status, answer.headers, await _body(answer))
+                return self._heard(answer, await _body(answer))
         except (aiohttp.ClientError, OSError, ValueError) as error:  # a TimeoutError is an OSError
             raise TransportError(
                 "the client was closed before the answer came" if share.session.closed else _told(error, budget),
@@ -208,7 +209,26 @@ class Transport:
                 worth_retrying=not isinstance(error, aiohttp.ClientConnectorCertificateError | aiohttp.InvalidURL),
                 host=self.host,
                 attempts=1,
-            ) from error
+            ) from _bare(error)
+
+    def _heard(self, answer: aiohttp.ClientResponse, body: bytes) -> Response:
+        """What arrived, without our secrets, should it echo them."""
+        headers = answer.headers.copy()
+        if (location := headers.get("Location")) is not None:
+            headers["Location"] = self._signer.unsaid(location.encode("utf-8", "surrogateescape")).decode(
+                "utf-8", "surrogateescape"
+            )
+        return Response(answer.status, headers, self._signer.unsaid(body))
+
+
+def _bare(error: Exception) -> Exception:
+    """The error and its causes without their frames, which hold what was on the wire."""
+    link: BaseException | None = error
+    for _ in range(_CAUSES_MAX):
+        if link is not None:
+            link.__traceback__ = None
+            link = link.__cause__ or link.__context__
+    return error
 
 
 async def _body(answer: aiohttp.ClientResponse) -> bytes:

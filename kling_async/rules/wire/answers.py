@@ -44,8 +44,8 @@ def read_envelope(call: Call, response: Response) -> Envelope:
         MalformedResponse: the answer is not the vendor's.
     """
     if 300 <= response.status < 400:
-        where = response.headers.get("Location", "nowhere").partition("?")[0]
-        raise _malformed(response, f"a redirect to {where[:200]}, which is not followed", worth_retrying=False)
+        where = scrubbed(response.headers.get("Location", "nowhere").partition("?")[0])[:200]
+        raise _malformed(response, f"a redirect to {where}, which is not followed", worth_retrying=False)
     outer = _json_object(response)
     code = outer.get("code")
     if isinstance(code, bool) or not isinstance(code, int):

@@ -54,6 +54,7 @@ def read_tasks(envelope: Envelope) -> tuple[tuple[Task, ...], int]:
     # No tasks are answered with an empty list, or with none at all.
     records = [] if envelope.data is None else envelope.data
     if not isinstance(records, list):
+        del records  # as below, in `_read`
         raise _unreadable(envelope, "the list of tasks is no list")
     tasks = tuple(task for record in records if (task := _read_or_none(record)) is not None)
     return tasks, len(records) - len(tasks)
@@ -76,6 +77,7 @@ def _read(envelope: Envelope, read: Callable[[object], _T], record: object) -> _
     try:
         return read(record)
     except Exception as error:  # cattrs groups whatever the hooks raise; what is wrong is told by the paths
+        del record  # a traceback that shows locals must not show its signed URLs
         path = read.__name__.strip("_")
         raise _unreadable(envelope, "; ".join(cattrs.transform_error(error, path=path))) from None
 
