@@ -48,7 +48,7 @@ class Options:
         places: at which of its times each named step is killed.
         steps: which steps.
         together: all of that in one batch.
-        run_seconds: how long a run takes, random moments lie in its first half; `None` measures it.
+        run_seconds: how long a run takes, random moments lie in its first quarter; `None` measures it.
         forgetful: a vendor that takes an external id twice: the journal and the question must do without its help.
         without: what is switched off, to see that this is noticed: `ids` or `intent`.
     """
@@ -236,7 +236,7 @@ class Harness:
         """One batch, killed again and again until it gets through."""
         batch = self._new_batch()
         while self.figures.random_kills < self._options.kills:
-            after = self._chance.uniform(0.0, 0.5 * self._run_seconds)
+            after = self._chance.uniform(0.0, 0.25 * self._run_seconds)
             if not await self._killed_after(batch, after):
                 break
             self.figures.random_kills += 1

@@ -804,6 +804,22 @@ async def test_whoever_iterates_on_after_the_batch_is_told(
         await anext(outcomes)
 
 
+def test_batch_is_left_and_entered_in_two_loops(path: Path) -> None:
+    kling = KlingClient.simulated()
+    batch = kling.batch(path)
+
+    async def begin() -> None:
+        async with kling, batch:
+            outcomes = _generator(batch, jobs("a"))
+            asking = asyncio.ensure_future(anext(outcomes))
+            await asyncio.sleep(0.1)
+            asking.cancel()
+
+    for _ in range(2):
+        asyncio.run(begin())
+    nothing_left(path)
+
+
 async def test_client_that_closes_ends_the_jobs_with_the_truth(kling: KlingClient, path: Path) -> None:
     async with kling.batch(path) as batch:
         asyncio.get_running_loop().call_later(10, lambda: asyncio.ensure_future(kling.close()))

@@ -9,7 +9,7 @@ pytestmark = pytest.mark.real_time
 
 
 async def test_killed_anywhere_a_batch_creates_each_job_once() -> None:
-    figures = await kill(Options(jobs=20, kills=5, places=(2,), together=True, run_seconds=1.0))
+    figures = await kill(Options(jobs=20, kills=5, places=(2,), together=True, run_seconds=2.0))
     assert figures.clean, str(figures)
     assert figures.random_kills == 5
     assert figures.named_kills == dict.fromkeys(STEPS, 1)

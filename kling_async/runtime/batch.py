@@ -148,8 +148,9 @@ class Batch:
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        tasks, self._jobs = self._jobs | ({self._keeper} if self._keeper else set()), set()
         try:
-            await _put_away({*self._jobs, *([self._keeper] if self._keeper else [])})
+            await _put_away(tasks)
         finally:
             await self._journal.close()
 
