@@ -88,7 +88,8 @@ class SlotPolicy:
         read_packs: reads the limit from the names of the account's packs before the first create (a pack named
             `...-5Con-...` means 5, observed); default false. A pack that does not say leaves it to be learnt.
         probe_after: after how many seconds a create tries whether there is a slot more than learnt; default 30. It
-            doubles with each refusal, up to `max_probe_wait` seconds (default 1,800).
+            doubles with each refusal, up to `max_probe_wait` seconds (default 1,800; at most 600 count while less
+            than the `limit` is to be had, since what others hold they give back).
 
     Raises:
         ConfigurationError: a number out of bounds.
