@@ -314,6 +314,17 @@ async def test_page_that_was_overwritten_is_refused(path: Path, page: int, filli
     await refusal(path)
 
 
+async def test_page_that_the_log_still_has_may_be_cut(path: Path) -> None:
+    async with opened(path) as journal:
+        await journal.plan((f"key {n}", "/path", "x" * 200) for n in range(300))
+        copy, log = path.with_name("copy"), path.with_name("run.sqlite3-wal")
+        copy.write_bytes(
+            path.read_bytes() + b"the beginning of a page"
+        )  # as a crash leaves it while the log is read in
+        copy.with_name("copy-wal").write_bytes(log.read_bytes())
+    assert len(await planned(copy)) == 2
+
+
 async def test_whole_one_would_have_been_taken(path: Path) -> None:
     path.write_bytes(await large(path))
     assert len(await planned(path)) == 2
@@ -336,7 +347,13 @@ async def test_folder_that_is_not_there_is_refused(tmp_path: Path) -> None:
 
 async def test_link_to_nothing_is_refused(tmp_path: Path) -> None:
     (tmp_path / "link").symlink_to(tmp_path / "nothing")
-    assert "unable to open" in await refusal(tmp_path / "link")
+    assert "No such file" in await refusal(tmp_path / "link")
+
+
+async def test_link_to_a_journal_is_that_journal(tmp_path: Path) -> None:
+    (tmp_path / "link").symlink_to(tmp_path / "run.sqlite3")
+    entries = await planned(tmp_path / "run.sqlite3")
+    assert [entry.external_id for entry in await planned(tmp_path / "link")] == [entry.external_id for entry in entries]
 
 
 AS_NOBODY = """

@@ -26,6 +26,7 @@ _T = TypeVar("_T")
 
 _APPLICATION = 0x6B6C6E67  # "klng", so that another program's file is not taken for ours
 _VERSION = 1
+_PAGE_BYTES = 4096
 _BUSY_SECONDS = 10.0
 LEASE_SECONDS = 30.0
 # Full synchronisation, also where (on a Mac) it takes one more word to get through to the disk.
@@ -117,10 +118,11 @@ class Journal:
     def _open(self) -> None:
         if not self.path.exists():
             self._make()
+        cut = self._is_cut()
         self._database = sqlite3.connect(
             f"{self.path.as_uri()}?mode=rw", uri=True, timeout=_BUSY_SECONDS, isolation_level=None
         )
-        self._check(self._database)
+        self._check(self._database, cut=cut)
         for pragma in _PRAGMAS:
             self._database.execute(f"PRAGMA {pragma}")
         self._database.execute("BEGIN IMMEDIATE")  # may it be written?
@@ -132,6 +134,7 @@ class Journal:
         try:
             with closing(sqlite3.connect(new, isolation_level=None)) as database:
                 database.execute("PRAGMA fullfsync = ON")
+                database.execute(f"PRAGMA page_size = {_PAGE_BYTES}")
                 database.executescript(f"BEGIN; {_SCHEMA}")
                 database.execute("INSERT INTO journal VALUES (?)", (uuid.uuid4().hex,))
                 database.execute(f"PRAGMA application_id = {_APPLICATION}")
@@ -143,7 +146,12 @@ class Journal:
             for leftover in self.path.parent.glob(f"{new.name}*"):  # SQLite has files beside it when a disk is full
                 leftover.unlink()
 
-    def _check(self, database: sqlite3.Connection) -> None:
+    def _is_cut(self) -> bool:
+        """Whether a page is not whole. SQLite would fill it with noughts; beside a log it may, for the log has it."""
+        file = self.path.resolve()  # the log stands beside the file, not beside a link to it
+        return not file.with_name(f"{file.name}-wal").exists() and file.stat().st_size % _PAGE_BYTES != 0
+
+    def _check(self, database: sqlite3.Connection, *, cut: bool) -> None:
         """Refuses what is no whole journal of ours, before anything in it is touched."""
         application, version = (
             database.execute(f"PRAGMA {name}").fetchone()[0] for name in ("application_id", "user_version")
@@ -152,8 +160,8 @@ class Journal:
             raise JournalError(f"{self.path} is empty, or a database of another program; name another file")
         if version != _VERSION:
             raise JournalError(f"{self.path} has version {version}, this package reads version {_VERSION}")
-        if (found := database.execute("PRAGMA quick_check(1)").fetchone()[0]) != "ok":
-            raise JournalError(f"{self.path} is damaged ({found})")
+        if cut or (found := database.execute("PRAGMA integrity_check(1)").fetchone()[0]) != "ok":
+            raise JournalError(f"{self.path} is damaged ({'it was cut' if cut else found})")
         ids = database.execute("SELECT id FROM journal").fetchall()
         if len(ids) != 1:
             raise JournalError(f"{self.path} is damaged (it has {len(ids)} ids)")
