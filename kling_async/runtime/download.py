@@ -72,7 +72,7 @@ class Downloader:
         part = target.with_name(target.name + ".part")
         share = self._pool.share("files")
         try:
-            async with share.gate, share.until_closed():
+            async with share.gate, share.within(None):
                 if share.session.closed:  # while this one waited for its turn
                     raise TimeoutError
                 arrived = await self._stream(share.session, source, part)

@@ -9,9 +9,9 @@ from __future__ import annotations
 import asyncio
 import os
 import warnings
-from collections.abc import AsyncGenerator, AsyncIterator
-from contextlib import AsyncExitStack, asynccontextmanager, suppress
-from math import inf
+from collections.abc import AsyncGenerator
+from contextlib import AsyncExitStack, suppress
+from types import TracebackType
 from typing import Literal
 
 import aiohttp
@@ -39,26 +39,40 @@ class Share:
 
     session: aiohttp.ClientSession
     gate: asyncio.Semaphore
-    _under_way: set[asyncio.Timeout] = attrs.field(factory=set, init=False)
+    under_way: set[asyncio.Timeout] = attrs.field(factory=set, init=False)
 
-    @asynccontextmanager
-    async def until_closed(self) -> AsyncIterator[None]:
-        """Ends what is done within by a `TimeoutError` when the session is closed under it.
+    def within(self, seconds: float | None) -> _Within:
+        """Bounds what is done within: by so many seconds (`None`: by none), and by the end of the session.
 
         Left alone, aiohttp never wakes whoever reads the body of a connection that was closed from this side.
         """
-        async with asyncio.timeout(None) as scope:
-            self._under_way.add(scope)
-            try:
-                yield
-            finally:
-                self._under_way.discard(scope)
+        return _Within(self.under_way, seconds)
 
     async def close(self) -> None:
         """Closes the session, and ends what is under way in it."""
-        for scope in self._under_way:
+        for scope in self.under_way:
             scope.reschedule(0)
         await self.session.close()
+
+
+class _Within:
+    """One timer for a whole request, in place of one for each of its parts. Ends in a `TimeoutError`."""
+
+    __slots__ = ("_scope", "_under_way")
+
+    def __init__(self, under_way: set[asyncio.Timeout], seconds: float | None) -> None:
+        self._scope = asyncio.timeout(seconds)
+        self._under_way = under_way
+
+    async def __aenter__(self) -> None:
+        await self._scope.__aenter__()
+        self._under_way.add(self._scope)
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._under_way.discard(self._scope)
+        await self._scope.__aexit__(kind, error, trace)
 
 
 @attrs.define(eq=False)
@@ -138,6 +152,8 @@ class SessionPool:
                 cookie_jar=aiohttp.DummyCookieJar(),
                 headers={"User-Agent": f"kling_async/{VERSION}", "Accept": accept},
                 trace_configs=[_trace()] if traced else None,
+                # Whole requests are bounded by `Share.within`.
+                timeout=aiohttp.ClientTimeout(sock_connect=_CONNECT_SECONDS),
             )
             return Share(session, asyncio.Semaphore(limit))
 
@@ -190,9 +206,3 @@ async def _note_sent(_: aiohttp.ClientSession, context: object, __: aiohttp.Trac
     sent = getattr(context, "trace_request_ctx", None)
     if isinstance(sent, Sent):
         sent.left = True
-
-
-def timeout(total: float) -> aiohttp.ClientTimeout:
-    """The bounds of one request: `total` seconds for all of it, of which connecting may take ten."""
-    # aiohttp rounds what is longer than `ceil_threshold` up to whole seconds; a budget is a promise.
-    return aiohttp.ClientTimeout(total=total, sock_connect=_CONNECT_SECONDS, ceil_threshold=inf)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable
+from functools import lru_cache
 from urllib.parse import urlsplit
 
 import aiohttp
@@ -24,14 +25,13 @@ from kling_async.policies import RetryPolicy
 from kling_async.rules.pace import Pace
 from kling_async.rules.retry import RetrySchedule
 from kling_async.rules.wire import Call, Envelope, Response, read_envelope, scrubbed, server_time
-from kling_async.runtime.pool import Purpose, Sent, SessionPool, Share, timeout
+from kling_async.runtime.pool import Purpose, Sent, SessionPool, Share
 from kling_async.spec import TOKEN_TIME_CODES
 
 _log = logging.getLogger("kling_async")
 
 _BODY_MAX_BYTES = 8 * 1024 * 1024  # a page of 500 tasks has about half a MiB
 _CAUSES_MAX = 20  # of one error; no chain that anybody builds is longer, unless it bites its tail
-_LEAST_SECONDS = 0.001  # aiohttp reads a total of 0 as no limit at all
 
 
 @attrs.define
@@ -59,7 +59,7 @@ class Transport:
     @property
     def host(self) -> str:
         """The host that calls go to, as errors name it."""
-        return urlsplit(self.base_url).netloc
+        return _host(self.base_url)
 
     async def read(self, call: Call, *, timeout: float | None = None) -> Envelope:
         """The answer to a read, repeated while that makes sense and time remains.
@@ -81,7 +81,7 @@ class Transport:
         while True:
             try:
                 envelope = await self._exchange(call, share, deadline)
-                return attrs.evolve(envelope, attempts=attempts + envelope.attempts)
+                return attrs.evolve(envelope, attempts=attempts + envelope.attempts) if attempts else envelope
             except KlingError as error:
                 error.attempts = attempts = attempts + error.attempts
                 # The next attempt must not open again what somebody has closed under this one.
@@ -142,7 +142,7 @@ class Transport:
     def _envelope(self, call: Call, response: Response, *, attempts: int) -> Envelope:
         now = asyncio.get_running_loop().time()
         try:
-            envelope = attrs.evolve(read_envelope(call, response), host=self.host, attempts=attempts)
+            envelope = read_envelope(call, response, host=self.host, attempts=attempts)
         except KlingError as error:
             error.host, error.attempts = self.host, attempts
             if isinstance(error, RateLimited):
@@ -156,6 +156,23 @@ class Transport:
     async def _send(self, call: Call, share: Share, deadline: float | None) -> tuple[str, Response]:
         """The header that was sent, and what came back."""
         clock = asyncio.get_running_loop().time
+        if share.gate.locked() or self._pace.wait(clock()):
+            await self._turn(share, deadline)
+        else:
+            await share.gate.acquire()  # at once: most requests need no timer for their turn
+        try:
+            if share.session.closed:  # while this one waited for its turn, or for its next attempt
+                raise self._closed()
+            left = self.retry.attempt_timeout if deadline is None else deadline - clock()
+            if left <= 0:
+                raise self.too_late()
+            header = self._signer.header(self.wall())
+            return header, await self._request(call, share, header, min(self.retry.attempt_timeout, left))
+        finally:
+            share.gate.release()
+
+    async def _turn(self, share: Share, deadline: float | None) -> None:
+        clock = asyncio.get_running_loop().time
         try:
             async with asyncio.timeout_at(deadline):
                 while pause := self._pace.wait(clock()):
@@ -163,17 +180,6 @@ class Transport:
                 await share.gate.acquire()
         except TimeoutError:
             raise self.too_late() from None
-        try:
-            if deadline is not None and clock() >= deadline:  # no waiting was needed, so nothing told us
-                raise self.too_late()
-            if share.session.closed:  # while this one waited for its turn, or for its next attempt
-                raise self._closed()
-            header = self._signer.header(self.wall())
-            left = self.retry.attempt_timeout if deadline is None else deadline - clock()
-            budget = min(self.retry.attempt_timeout, max(left, _LEAST_SECONDS))
-            return header, await self._request(call, share, header, budget)
-        finally:
-            share.gate.release()
 
     def too_late(self) -> TransportError:
         """The error of a request whose time was over before it left."""
@@ -190,14 +196,13 @@ class Transport:
             headers["Content-Type"] = "application/json"
         try:
             async with (
-                share.until_closed(),
+                share.within(budget),
                 share.session.request(
                     call.method,
-                    URL(self.base_url + call.target, encoded=True),
+                    _url(self.base_url + call.target),
                     data=call.body,
                     headers=headers,
                     allow_redirects=False,
-                    timeout=timeout(budget),
                     trace_request_ctx=sent,
                 ) as answer,
             ):
@@ -213,11 +218,12 @@ class Transport:
 
     def _heard(self, answer: aiohttp.ClientResponse, body: bytes) -> Response:
         """What arrived, without our secrets, should it echo them."""
+        location = answer.headers.get("Location")
+        if location is None:
+            return Response(answer.status, answer.headers, self._signer.unsaid(body))
         headers = answer.headers.copy()
-        if (location := headers.get("Location")) is not None:
-            headers["Location"] = self._signer.unsaid(location.encode("utf-8", "surrogateescape")).decode(
-                "utf-8", "surrogateescape"
-            )
+        unsaid = self._signer.unsaid(location.encode("utf-8", "surrogateescape"))
+        headers["Location"] = unsaid.decode("utf-8", "surrogateescape")
         return Response(answer.status, headers, self._signer.unsaid(body))
 
 
@@ -231,11 +237,25 @@ def _bare(error: Exception) -> Exception:
     return error
 
 
+@lru_cache(maxsize=4096)
+def _url(url: str) -> URL:
+    """The parsed URL: a page or a task that is polled is asked for again and again."""
+    return URL(url, encoded=True)
+
+
+@lru_cache(maxsize=64)
+def _host(base_url: str) -> str:
+    return urlsplit(base_url).netloc
+
+
 async def _body(answer: aiohttp.ClientResponse) -> bytes:
     """The whole body, if it is of a size that the vendor's answers have.
 
     The bound holds for what comes out of decompression too: a small body may unpack without end.
     """
+    length = answer.content_length
+    if length is not None and length <= _BODY_MAX_BYTES and "Content-Encoding" not in answer.headers:
+        return await answer.read()
     chunks: list[bytes] = []
     size = 0
     async for chunk in answer.content.iter_any():

@@ -36,8 +36,10 @@ class Envelope:
     attempts: int = 0
 
 
-def read_envelope(call: Call, response: Response) -> Envelope:
+def read_envelope(call: Call, response: Response, *, host: str | None = None, attempts: int = 0) -> Envelope:
     """The vendor's data, if the answer says success: `code` 0 (HTTP 200 alone is none).
+
+    `host` and `attempts` say where it came from, for errors that are found later in the data.
 
     Raises:
         APIError: the vendor refused, by its code.
@@ -54,7 +56,7 @@ def read_envelope(call: Call, response: Response) -> Envelope:
         raise _api_error(call, response, code, outer)
     if not 200 <= response.status < 300:
         raise _malformed(response, "an error status around a success")
-    return Envelope(outer.get("data"), _request_id(outer), response.status)
+    return Envelope(outer.get("data"), _request_id(outer), response.status, host, attempts)
 
 
 def _json_object(response: Response) -> dict[str, Any]:
