@@ -3,21 +3,24 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Sequence
+import os
+import sys
+from collections.abc import Awaitable, Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Literal, TypeVar
 
 import attrs
 import click
 from rich.console import Console
-from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
 from kling_async.client import KlingClient
 from kling_async.errors import KlingError
 from kling_async.policies import SlotPolicy
 from kling_async.requests import OmniVideoRequest, VideoExtendRequest
 from kling_async.rules.jobs import read_jobs
-from kling_async.runtime.batch import Outcome, Request
+from kling_async.runtime.batch import Outcome, Request, Step
 from kling_async.simulator import Simulator
 from kling_async.simulator.__main__ import main as serve_simulator
 from kling_async.version import VERSION
@@ -71,7 +74,9 @@ def demo(out: Path, task_seconds: float) -> None:
     """Extend a clip twice against the embedded simulator: no account, no money, no network."""
     if not out.parent.is_dir():
         raise click.BadParameter(f"there is no folder {out.parent}", param_hint="--out")
-    asyncio.run(_demo(Console(highlight=False), out, task_seconds))
+    if not os.access(out.parent, os.W_OK):
+        raise click.BadParameter(f"the folder {out.parent.resolve()} is not writable", param_hint="--out")
+    asyncio.run(_demo(_console(), out, task_seconds))
 
 
 async def _demo(console: Console, out: Path, task_seconds: float) -> None:
@@ -81,23 +86,28 @@ async def _demo(console: Console, out: Path, task_seconds: float) -> None:
         source = _DEMO_SOURCE
         for number, prompt in enumerate(_DEMO_PROMPTS, start=1):
             label = f"extension {number} of {len(_DEMO_PROMPTS)}: {prompt!r}"
-            task = await _shown(console, label, kling.video_extend.run(source, prompt=prompt))
+            task = await _shown(console, label, partial(kling.video_extend.run, source, prompt=prompt))
             before = task.parent_video.duration if task.parent_video else None
             console.print(f"  task {task.id} {task.status}: {before} s became {task.video.duration} s")
             source = task.video.id
-        saved = await _shown(console, "downloading", kling.download(task, out))
+        saved = await _shown(console, "downloading", partial(kling.download, task, out))
     console.print(f"A film of {task.video.duration} s is in [bold]{saved.resolve()}[/]: open it in any player.")
 
 
-async def _shown(console: Console, label: str, work: Awaitable[_T]) -> _T:
+def _console() -> Console:
+    # Lines are never cut where the output is a file or a pipe: paths must stay whole there.
+    return Console(highlight=False, soft_wrap=not sys.stdout.isatty())
+
+
+async def _shown(console: Console, label: str, work: Callable[[], Awaitable[_T]]) -> _T:
     """The work's result, with a line that moves while it runs, or plain lines where the output is no terminal."""
     if not console.is_terminal:
         console.print(f"{label} ...")
-        return await work
+        return await work()
     columns = (SpinnerColumn(finished_text="[green]✓[/]"), TextColumn("{task.description}"), TimeElapsedColumn())
     with Progress(*columns, console=console) as progress:
         line = progress.add_task(label, total=1)
-        result = await work
+        result = await work()
         progress.update(line, completed=1)
         return result
 
@@ -131,14 +141,14 @@ def batch(
     timeout: float | None,
     retry_failed: bool,
 ) -> int:
-    r"""Carry out each job of a file once: JSON lines, or CSV with a head.
+    """Carry out each job of a file once: JSON lines, or CSV with a head.
 
     \b
     Each line has a key of yours and the fields of a request:
       {"key": "film-1", "video_id": "...", "prompt": "The scene continues"}
 
     Run it again with the same journal to go on where it was. Exit code 0: every job is done; 1: some are not.
-    """
+    """  # noqa: D301 - click reads the backspace
     form: Literal["jsonl", "csv"] = "csv" if jobs.suffix.lower() == ".csv" else "jsonl"
     try:
         text = jobs.read_text("utf-8")
@@ -152,7 +162,7 @@ def batch(
     client = KlingClient(slots=SlotPolicy(limit=slots))
     options = _BatchOptions(journal, out, timeout, retry_failed)
     try:
-        return asyncio.run(_batch(Console(highlight=False, soft_wrap=True), client, wanted, options))
+        return asyncio.run(_batch(_console(), client, wanted, options))
     except KeyboardInterrupt:
         click.echo("Nothing is lost: run it again with the same journal to go on.", err=True)
         raise
@@ -169,18 +179,54 @@ class _BatchOptions:
 async def _batch(
     console: Console, client: KlingClient, jobs: Sequence[tuple[str, Request]], options: _BatchOptions
 ) -> int:
-    done = 0
-    async with (
-        client as kling,
-        kling.batch(
-            options.journal, out=options.out, timeout=options.timeout, retry_failed=options.retry_failed
-        ) as batch,
-    ):
-        async for outcome in batch.run(jobs):
-            done += outcome.ok
-            console.print(_line(outcome), markup=False)
+    console.print(f"{len(jobs)} jobs for {client.base_url}, remembered in {options.journal}", markup=False)
+    done, board = 0, _Board(console, len(jobs))
+    async with client as kling:
+        batch = kling.batch(
+            options.journal,
+            out=options.out,
+            timeout=options.timeout,
+            retry_failed=options.retry_failed,
+            on_step=board.reached,
+        )
+        with board.progress:
+            async with batch:
+                async for outcome in batch.run(jobs):
+                    done += outcome.ok
+                    board.over(outcome.key)
+                    console.print(_line(outcome), markup=False)
     console.print(f"{done} of {len(jobs)} jobs are done" + ("." if done == len(jobs) else "; run it again to go on."))
     return 0 if done == len(jobs) else 1
+
+
+class _Board:
+    """How many jobs run and wait, as a line that moves; nothing where the output is no terminal."""
+
+    def __init__(self, console: Console, jobs: int) -> None:
+        columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+        self.progress = Progress(*columns, console=console, disable=not console.is_terminal)
+        self._line = self.progress.add_task("", total=jobs)
+        self._jobs = jobs
+        self._running: set[str] = set()
+        self._over: set[str] = set()
+        self._show()
+
+    def reached(self, key: str, step: Step) -> None:
+        """A job has gone a step further."""
+        if step == "accepted":
+            self._running.add(key)
+            self._show()
+
+    def over(self, key: str) -> None:
+        """A job has its outcome."""
+        self._running.discard(key)
+        self._over.add(key)
+        self._show()
+
+    def _show(self) -> None:
+        waiting = self._jobs - len(self._over) - len(self._running)
+        told = f"{len(self._running)} running, {waiting} waiting"
+        self.progress.update(self._line, completed=len(self._over), description=told)
 
 
 def _line(outcome: Outcome) -> str:

@@ -110,7 +110,7 @@ class KlingClient:
         cls,
         simulator: Simulator | None = None,
         *,
-        retry: RetryPolicy = RetryPolicy(),
+        retry: RetryPolicy = RetryPolicy(ask_after=(0.0, 0.1, 0.5)),
         polling: PollPolicy = PollPolicy(interval=0.25),
         pool: PoolLimits = PoolLimits(),
         slots: SlotPolicy = SlotPolicy(),
@@ -122,7 +122,7 @@ class KlingClient:
 
         Args:
             simulator: one of yours, with its own options; `None` makes one whose tasks take two seconds.
-            retry: as for any client.
+            retry: default: as for any client, but a create whose answer was lost is asked for within half a second.
             polling: default: every quarter of a second.
             pool: as for any client.
             slots: as for any client.
@@ -136,6 +136,11 @@ class KlingClient:
         client._simulator = simulator
         client._aim(simulator.url if simulator.running else "")
         return client
+
+    @property
+    def base_url(self) -> str:
+        """Where calls go to; empty for a simulated client whose simulator does not run."""
+        return self._transport.base_url
 
     @property
     def simulator(self) -> Simulator:
@@ -250,7 +255,10 @@ def _checked(url: str) -> str:
         raise ConfigurationError(
             f"base_url: must be an http or https URL without user, query and fragment, such as {spec.BASE_URL}"
         )
-    return url.rstrip("/")
+    url = url.rstrip("/")
+    if url.endswith("/v1"):
+        raise ConfigurationError(f"base_url: ends in /v1, which the calls bring along; it must be like {spec.BASE_URL}")
+    return url
 
 
 def _origin(url: str) -> str:

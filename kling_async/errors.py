@@ -32,6 +32,7 @@ class KlingError(Exception):
     """
 
     advice: ClassVar[str] = "Read the message."
+    _tells_created: ClassVar[bool] = True  # whether the answer to that is news in the text
 
     def __init__(
         self,
@@ -55,10 +56,10 @@ class KlingError(Exception):
 
     def __str__(self) -> str:
         facts = ", ".join(f"{name}: {value}" for name, value in self._facts() if value)
-        return f"{self.message} ({facts}). {self.advice}"
+        return f"{self.message} ({facts}). {self.advice}" if facts else f"{self.message}. {self.advice}"
 
     def _facts(self) -> Iterable[tuple[str, object]]:
-        yield "created", self.created
+        yield "created", self.created if self._tells_created else None
         yield "task id", self.task_id
         yield "external id", self.external_task_id
         yield "request id", self.request_id
@@ -80,12 +81,14 @@ class ConfigurationError(KlingError):
     """The client cannot work as it was set up: credentials, URL, a policy's number, or the loop it is used from."""
 
     advice = "Mend the settings that the message names."
+    _tells_created = False
 
 
 class RequestError(KlingError, ValueError):
     """Refused before anything was sent: the message names the field, what was given and what is allowed."""
 
     advice = "Mend the argument; nothing was sent."
+    _tells_created = False
 
 
 class APIError(KlingError):
@@ -248,7 +251,7 @@ class TransportError(KlingError):
         worth_retrying: false where trying again cannot help (a certificate that is not valid).
     """
 
-    advice = "Check the network and the host; reads are repeated for you until their time is up."
+    advice = "Check the network and the host; it was tried for as long as time allowed."
 
     def __init__(
         self,
@@ -366,13 +369,14 @@ class ClientClosed(KlingError):
 class DownloadError(KlingError):
     """A result file could not be fetched or written: the message names the path, `task` results are unharmed."""
 
-    advice = "Call download again; results are kept by the vendor for 30 days."
+    advice = "See to the cause, then call download again; results are kept by the vendor for 30 days."
 
 
 class JournalError(KlingError):
     """A batch's journal cannot be used or written: what it should have noted first was not sent."""
 
     advice = "Look at the file that the message names; it is never repaired or begun afresh on its own."
+    _tells_created = False
 
 
 def error_for(code: int) -> type[APIError]:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import builtins
+import logging
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 from datetime import UTC, datetime
 from typing import Literal, overload
@@ -22,6 +24,8 @@ from kling_async.runtime.pager import Pager
 from kling_async.runtime.submit import Submitter
 from kling_async.runtime.transport import Transport
 from kling_async.runtime.waiter import Waiter
+
+_log = logging.getLogger("kling_async")
 
 
 class TaskResource:
@@ -156,6 +160,17 @@ class TaskResource:
         """
         return self._waiter.as_completed(_wanted(tasks), timeout=_budget(timeout))
 
+    async def _run(self, request: VideoExtendRequest | OmniVideoRequest, timeout: float | None) -> Task:
+        task = await self._submitter.create(request)
+        try:
+            return await self.wait(task, timeout=timeout)
+        except asyncio.CancelledError as cancelled:
+            # Nobody else knows the id yet, and the task costs money from now on.
+            told = f"task {task.id} ({task.external_task_id}) was accepted and goes on; wait for it by its id"
+            cancelled.add_note(told)
+            _log.warning("a run was cancelled; %s", told)
+            raise
+
     async def close(self) -> None:
         """Stops polling; whoever still waits gets `ClientClosed`."""
         self._line.close()
@@ -224,7 +239,7 @@ class VideoExtend(TaskResource):
         """
         limit = _budget(timeout)
         request = _extension(source, prompt, model_name, mode, callback_url, external_task_id)
-        return await self.wait(await self._submitter.create(request), timeout=limit)
+        return await self._run(request, limit)
 
 
 class OmniVideo(TaskResource):
@@ -237,7 +252,7 @@ class OmniVideo(TaskResource):
     async def run(self, request: OmniVideoRequest, *, timeout: float | None = DEFAULT_WAIT_SECONDS) -> Task:
         """The succeeded task: `create`, then `wait`; `timeout` begins when the vendor has accepted the task."""
         limit = _budget(timeout)
-        return await self.wait(await self._submitter.create(_omni(request)), timeout=limit)
+        return await self._run(_omni(request), limit)
 
 
 @attrs.frozen

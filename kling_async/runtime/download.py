@@ -13,6 +13,7 @@ import aiohttp
 import attrs
 from yarl import URL
 
+from kling_async.checks import refusal
 from kling_async.errors import ClientClosed, DownloadError, RequestError
 from kling_async.models import Task, Video
 from kling_async.runtime.pool import SessionPool
@@ -42,6 +43,8 @@ class Downloader:
             DownloadError: the file could not be fetched or written; nothing is left at the path or beside it.
             ClientClosed: the client was closed meanwhile; likewise.
         """
+        if not isinstance(video, Video | Task):
+            raise refusal("video", video, "a Video, or a Task that has one")
         source = self._vetted(video.video if isinstance(video, Task) else video)
         target = Path(path)
         if "\0" in str(target):
@@ -55,6 +58,11 @@ class Downloader:
         self._under_way.add(place)
         try:
             return await self._fetch(source, target)
+        except DownloadError as error:
+            error.created = "yes"  # there is a film, so there is a task
+            if isinstance(video, Task):
+                error.task_id, error.external_task_id = video.id, video.external_task_id
+            raise
         finally:
             self._under_way.discard(place)
 

@@ -14,6 +14,7 @@ from kling_async.errors import (
     AccountError,
     AddressNotAllowed,
     APIError,
+    AuthenticationError,
     ClientClosed,
     ConcurrencyLimited,
     CreateUncertain,
@@ -66,8 +67,8 @@ class Submitter:
 
         Args:
             request: what to make.
-            timeout: seconds for all of it, the line included; `None`: the line is not bounded, and settling takes
-                `RetryPolicy.settle_timeout`.
+            timeout: seconds for all of it, the line included; `None`: the line is not bounded, settling a lost answer
+                takes `RetryPolicy.settle_timeout`, and trying to reach the vendor at all `RetryPolicy.timeout`.
             before_send: awaited once, when a slot is free, before the first byte leaves.
             doubtful: whether an earlier process may have sent this already: then it is asked for first.
 
@@ -160,6 +161,7 @@ class _Course:
     _settlement: Settlement = attrs.field(kw_only=True)
     _closings: int = attrs.field(init=False)
     _ticket: int | None = attrs.field(default=None, init=False)
+    _began: float = attrs.field(default=0.0, init=False)
     _until: float = attrs.field(default=0.0, init=False)
     _posts: int = attrs.field(default=0, init=False)
     _sending: bool = attrs.field(default=False, init=False)
@@ -244,8 +246,9 @@ class _Course:
                 self._renew()
             case Outcome.NOT_SENT | Outcome.BUSY:
                 self._settlement.not_sent(error, now)
+                self._spend_less()
             case _:
-                if isinstance(error, AccountError | AddressNotAllowed):
+                if isinstance(error, AccountError | AddressNotAllowed | AuthenticationError):
                     self._submitter.line.stop(error)
                 raise error
 
@@ -271,6 +274,7 @@ class _Course:
         task = task if task.external_task_id else attrs.evolve(task, external_task_id=self._external_id)
         ticket, self._ticket = self._ticket, None
         self._submitter.line.accepted(ticket, task)
+        _log.info("task %s was accepted as %s", task.id, task.external_task_id)
         return task
 
     def _check_same(self, task: Task) -> None:
@@ -302,8 +306,14 @@ class _Course:
 
     def _renew(self) -> None:
         """Settling has its own time, which does not run while the create stands in line."""
-        until = self._now() + self._submitter.transport.retry.settle_timeout
+        self._began = self._now()
+        until = self._began + self._submitter.transport.retry.settle_timeout
         self._until = until if self._deadline is None else min(until, self._deadline)
+
+    def _spend_less(self) -> None:
+        """Without a doubt to settle, a create tries no longer than a read does, unless the caller gave it more."""
+        if self._deadline is None and not self.may_exist:
+            self._until = min(self._until, self._began + self._submitter.transport.retry.timeout)
 
     @staticmethod
     def _now() -> float:

@@ -270,6 +270,8 @@ def _told(error: Exception, budget: float) -> str:
     """What happened, in words of ours with the library's behind them."""
     if isinstance(error, TimeoutError):
         return f"no answer within {budget:.1f} s"
+    if isinstance(error, aiohttp.ClientConnectorError) and not isinstance(error, aiohttp.ClientSSLError):
+        return f"cannot connect to {error.host}:{error.port}: {error.os_error.strerror or error.os_error}"
     if isinstance(error, aiohttp.ClientConnectorError):
-        return f"cannot connect: {scrubbed(str(error))}"
+        return f"cannot connect: {scrubbed(str(error))[:200]}"
     return f"the connection broke: {type(error).__name__}: {scrubbed(str(error))[:200]}"

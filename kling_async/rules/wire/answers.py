@@ -80,7 +80,7 @@ def _api_error(call: Call, response: Response, code: int, outer: Mapping[str, An
     given = outer.get("message")
     message = scrubbed(given)[:500] if isinstance(given, str) and given else meaning_of(code) or "no message"
     return kind(
-        message,
+        message if call.id is None else f"{message}: {call.id}",
         code=code,
         http_status=response.status,
         request_id=_request_id(outer),

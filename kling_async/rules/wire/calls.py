@@ -25,13 +25,14 @@ from kling_async.requests import (
 class Call:
     """One request as it will stand on the wire, without host and credentials.
 
-    `about` tells errors apart that share a code: a query for one task has no parameter but its id.
+    `about` tells errors apart that share a code: a query for one task has no parameter but its `id`.
     """
 
     method: Literal["GET", "POST"]
     target: str
     body: bytes | None = attrs.field(default=None, repr=False)
     about: Literal["create", "task", "list", "costs"] = "list"
+    id: str | None = None
 
 
 def create_call(path: str, request: VideoExtendRequest | OmniVideoRequest, external_task_id: str) -> Call:
@@ -42,7 +43,7 @@ def create_call(path: str, request: VideoExtendRequest | OmniVideoRequest, exter
 
 def task_call(path: str, id: str) -> Call:
     """The call that asks for one task, by the vendor's id or the caller's own."""
-    return Call("GET", f"{path}/{quote(id, safe='')}", about="task")
+    return Call("GET", f"{path}/{quote(id, safe='')}", about="task", id=id)
 
 
 def page_call(path: str, number: int, size: int) -> Call:
