@@ -244,7 +244,7 @@ def _nothing_is_left(stage: Stage) -> None:
     assert not at_work or "1 waiting" in repr(stage.kling)
     pool = stage.kling._transport._pool
     for share, limit in ((pool.share("creates"), 20), (pool.share("reads"), 20), (pool.share("files"), 4)):
-        assert (share.gate._value, share._under_way) == (limit, set()) or at_work
+        assert (share.gate._value, share.under_way) == (limit, set()) or at_work
     line = stage.kling.video_extend._line
     assert "0 sending, 0 in line" in repr(line)
     assert not line._turns

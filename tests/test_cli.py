@@ -157,8 +157,11 @@ def test_demo_saves_a_film(capsys: pytest.CaptureFixture[str]) -> None:
 
 
 async def test_terminal_shows_a_line_that_moves() -> None:
+    async def work() -> str:
+        return "done"
+
     console = Console(force_terminal=True, file=io.StringIO())
-    assert await cli._shown(console, "working", asyncio.sleep(0.01, "done")) == "done"
+    assert await cli._shown(console, "working", work) == "done"
 
 
 @pytest.mark.usefixtures("account")
@@ -198,7 +201,7 @@ def test_batch_makes_omni_jobs(capsys: pytest.CaptureFixture[str]) -> None:
 def test_empty_file_is_done(capsys: pytest.CaptureFixture[str]) -> None:
     Path("jobs.jsonl").write_text("", "utf-8")
     assert run(BATCH) == 0
-    assert told(capsys)[0] == ["0 of 0 jobs are done."]
+    assert told(capsys)[0][-1] == "0 of 0 jobs are done."
 
 
 @pytest.mark.usefixtures("account")
@@ -289,7 +292,7 @@ def test_outcome_with_nothing_to_show_is_its_key() -> None:
 
 
 def test_outcome_with_an_error_tells_it() -> None:
-    assert cli._line(Outcome("a", error=RequestError("so it is"))).startswith("a: so it is (created: no)")
+    assert cli._line(Outcome("a", error=RequestError("so it is"))).startswith("a: so it is. Mend")
 
 
 # The command line, but for policies whose defaults are made for minutes.
@@ -384,3 +387,25 @@ def test_missing_extra_is_told_in_process(monkeypatch: pytest.MonkeyPatch, capsy
     monkeypatch.setitem(sys.modules, "click", None)
     assert main_module.main() == 2
     assert told(capsys)[1] == ["kling-async needs click: pip install 'kling_async[cli]'"]
+
+
+def test_demo_that_could_not_save_does_not_begin(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(os, "access", lambda *_: False)
+    assert run(["demo"]) == 2
+    assert "is not writable" in told(capsys)[1][-1]
+
+
+async def test_board_counts_what_runs_and_waits() -> None:
+    board = cli._Board(Console(force_terminal=True, file=io.StringIO()), 3)
+    board.reached("a", "leased")
+    board.reached("a", "accepted")
+    assert board.progress.tasks[0].description == "1 running, 2 waiting"
+    board.over("a")
+    assert (board.progress.tasks[0].description, board.progress.tasks[0].completed) == ("0 running, 2 waiting", 1)
+
+
+def test_help_of_batch_keeps_its_lines(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["batch", "--help"]) == 0
+    assert '    {"key": "film-1", "video_id": "...", "prompt": "The scene continues"}' in told(capsys)[0]

@@ -364,3 +364,14 @@ async def test_costs_between_senseless_times_are_refused_before_anything_is_sent
 async def test_costs_take_times_of_any_zone(kling: KlingClient) -> None:
     there = timezone(timedelta(hours=8))
     assert len(await kling.account.costs(START.astimezone(there), START)) == 1
+
+
+def test_base_url_with_the_calls_own_path_is_refused() -> None:
+    with pytest.raises(ConfigurationError, match="ends in /v1"):
+        KlingClient(ApiKey("key"), base_url="https://api-singapore.klingai.com/v1/")
+
+
+def test_base_url_can_be_read() -> None:
+    assert KlingClient(ApiKey("key"), base_url="https://api-beijing.klingai.com/").base_url == (
+        "https://api-beijing.klingai.com"
+    )

@@ -7,6 +7,7 @@ import gzip
 import os
 from collections.abc import Callable
 from pathlib import Path
+from typing import cast
 
 import pytest
 from faultserver import Act, FaultServer, answer
@@ -344,3 +345,16 @@ async def test_simulated_file_that_is_gone_is_an_error(kling: KlingClient, simul
     simulator.script(Fault.code(1203, on="file"))
     with pytest.raises(DownloadError, match="404"):
         await kling.download(task, path)
+
+
+@pytest.mark.parametrize("video", ["some-id", "https://files.example.com/a.mp4", None])
+async def test_what_is_no_video_is_refused(kling: KlingClient, tmp_path: Path, video: object) -> None:
+    with pytest.raises(RequestError, match="a Video, or a Task"):
+        await kling.download(cast("Video", video), tmp_path / "film.mp4")
+
+
+async def test_film_that_cannot_be_saved_was_paid(kling: KlingClient, simulator: Simulator, tmp_path: Path) -> None:
+    task = await kling.video_extend.run(simulator.sources[0])
+    with pytest.raises(DownloadError) as caught:
+        await kling.download(task, tmp_path / "missing" / "film.mp4")
+    assert (caught.value.created, caught.value.task_id) == ("yes", task.id)

@@ -160,7 +160,7 @@ def test_str_says_the_facts_and_the_advice() -> None:
 
 
 def test_str_leaves_out_what_is_not_known() -> None:
-    assert str(RequestError("mode: no")) == "mode: no (created: no). Mend the argument; nothing was sent."
+    assert str(RequestError("mode: no")) == "mode: no. Mend the argument; nothing was sent."
 
 
 def test_str_of_a_malformed_response_says_the_status() -> None:

@@ -137,10 +137,20 @@ async def test_row_01_refused_connection_is_tried_again_until_it_is_not(
 ) -> None:
     await simulator.stop()
     creating = asyncio.create_task(create(kling, simulator))
-    await asyncio.sleep(60.0)
+    await asyncio.sleep(20.0)
     await simulator.start()
     assert made_once(simulator, await creating)
     assert (simulator.count("create"), simulator.count("get")) == (1, 0)  # no doubt: there was nothing to ask for
+
+
+async def test_row_01_refused_connection_is_not_tried_for_as_long_as_a_doubt(
+    kling: KlingClient, simulator: Simulator
+) -> None:
+    await simulator.stop()
+    began = asyncio.get_running_loop().time()
+    error = await refused(create(kling, simulator))
+    assert isinstance(error, TransportError)
+    assert asyncio.get_running_loop().time() - began <= RetryPolicy().timeout
 
 
 async def test_row_01_refused_connection_made_nothing(kling: KlingClient, simulator: Simulator) -> None:

@@ -15,6 +15,7 @@ from kling_async import (
     AccountError,
     AddressNotAllowed,
     ApiKey,
+    AuthenticationError,
     ClientClosed,
     ConcurrencyLimited,
     KlingClient,
@@ -540,3 +541,12 @@ def test_two_clients_share_an_account_and_neither_starves(limit: int | None) -> 
     assert min(figures.shares) >= 0.15
     assert figures.starvation <= 300.0
     assert figures.order_violations == 0
+
+
+async def test_wrong_credentials_are_asked_with_once(simulator: Simulator) -> None:
+    async with KlingClient(ApiKey("wrong-api-key"), base_url=simulator.url, wall=wall) as kling:
+        results = await asyncio.gather(
+            *(kling.video_extend.create(simulator.sources[0]) for _ in range(30)), return_exceptions=True
+        )
+    assert {type(result) for result in results} == {AuthenticationError}
+    assert simulator.count("create") == 1

@@ -90,3 +90,9 @@ def test_other_errors_table_is_that_of_the_code() -> None:
 
 def test_a_changed_table_would_be_noticed() -> None:
     assert section("vendor codes").replace("429", "428") != vendor_codes()
+
+
+def test_the_keys_of_the_simulator_are_its_own() -> None:
+    exported = re.findall(r"KLING_API_KEY=(\S+)", README.read_text("utf-8"))
+    assert exported
+    assert set(exported) == {Simulator.api_key}

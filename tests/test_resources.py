@@ -300,3 +300,35 @@ async def test_both_resources_wait_at_once(kling: KlingClient, simulator: Simula
     extended, shot = await asyncio.gather(kling.video_extend.run(simulator.sources[0]), kling.omni_video.run(SHOT))
     assert extended.id != shot.id
     assert asyncio.get_running_loop().time() < 70.0
+
+
+# --- what a caller who lets go is told -------------------------------------------------------------------------------
+
+
+async def test_cancelled_run_tells_the_task_that_goes_on(
+    kling: KlingClient, simulator: Simulator, caplog: pytest.LogCaptureFixture
+) -> None:
+    running = asyncio.create_task(kling.video_extend.run(simulator.sources[0], external_task_id="mine-1"))
+    await asyncio.sleep(20.0)
+    running.cancel()
+    with pytest.raises(asyncio.CancelledError) as caught:
+        await running
+    (made,) = simulator.accepted
+    assert [made.task_id in note and "mine-1" in note for note in caught.value.__notes__] == [True]
+    assert [made.task_id in record.getMessage() for record in caplog.records if record.levelname == "WARNING"] == [True]
+
+
+async def test_cancelled_wait_has_nothing_to_tell(kling: KlingClient, simulator: Simulator) -> None:
+    task = await kling.video_extend.create(simulator.sources[0])
+    waiting = asyncio.create_task(kling.video_extend.wait(task))
+    await asyncio.sleep(20.0)
+    waiting.cancel()
+    with pytest.raises(asyncio.CancelledError) as caught:
+        await waiting
+    assert not hasattr(caught.value, "__notes__")
+
+
+async def test_unknown_id_is_named(kling: KlingClient, simulator: Simulator) -> None:
+    task = await kling.video_extend.create(simulator.sources[0])
+    with pytest.raises(NotFound, match="nope"):
+        await kling.video_extend.wait_all([task, "nope"])

@@ -287,8 +287,9 @@ async def test_limitations_cfg_scale(simulator: Simulator) -> None:
 
 @pytest.mark.parametrize("name", ["negative_prompt", "cfg_scale"])
 async def test_limitations_have_no_argument(kling: KlingClient, simulator: Simulator, name: str) -> None:
+    arguments: Any = {name: "x"}
     with pytest.raises(TypeError, match=name):
-        await kling.video_extend.create(SOURCE, **{name: "x"})
+        await kling.video_extend.create(SOURCE, **arguments)
     assert simulator.count("create") == 0
 
 

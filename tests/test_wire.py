@@ -187,7 +187,7 @@ def test_a_prompt_is_not_in_the_repr_of_its_call() -> None:
     ],
 )
 def test_ids_are_quoted_in_the_path(id: str, quoted: str) -> None:
-    assert task_call(PATH, id) == Call("GET", f"{PATH}/{quoted}", None, "task")
+    assert task_call(PATH, id) == Call("GET", f"{PATH}/{quoted}", None, "task", id)
 
 
 def test_a_page() -> None:

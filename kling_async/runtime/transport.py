@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import os
 from collections.abc import Callable
 from functools import lru_cache
 from urllib.parse import urlsplit
@@ -271,7 +272,9 @@ def _told(error: Exception, budget: float) -> str:
     if isinstance(error, TimeoutError):
         return f"no answer within {budget:.1f} s"
     if isinstance(error, aiohttp.ClientConnectorError) and not isinstance(error, aiohttp.ClientSSLError):
-        return f"cannot connect to {error.host}:{error.port}: {error.os_error.strerror or error.os_error}"
+        number = error.os_error.errno
+        reason = os.strerror(number) if number is not None and number > 0 else str(error.os_error)
+        return f"cannot connect to {error.host}:{error.port}: {reason}"
     if isinstance(error, aiohttp.ClientConnectorError):
         return f"cannot connect: {scrubbed(str(error))[:200]}"
     return f"the connection broke: {type(error).__name__}: {scrubbed(str(error))[:200]}"
