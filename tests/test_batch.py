@@ -944,3 +944,19 @@ async def test_row_59_two_processes_make_each_job_once(path: Path) -> None:
 def test_outcome_is_a_frozen_value() -> None:
     with pytest.raises(attrs.exceptions.FrozenInstanceError):
         Outcome("a").key = "b"  # type: ignore[misc]
+
+
+async def test_tasks_of_an_earlier_run_hold_their_slots(simulator: Simulator, path: Path) -> None:
+    simulator.engine.slots = 2
+    settings: dict[str, Any] = {"base_url": simulator.url, "wall": wall, "slots": SlotPolicy(limit=2)}
+    async with (
+        KlingClient(ApiKey(simulator.api_key), **settings) as kling,
+        kling.batch(path, timeout=1.0) as batch,
+        aclosing(_generator(batch, jobs("a", "b", "c", "d"))) as outcomes,
+    ):
+        async for outcome in outcomes:  # two tasks are made, and left running
+            if outcome.key == "b":
+                break
+    async with KlingClient(ApiKey(simulator.api_key), **settings) as kling:
+        await run(kling, path, jobs("a", "b", "c", "d"))
+    assert (len(simulator.accepted), simulator.refused[1303]) == (4, 0)

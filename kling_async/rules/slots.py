@@ -70,6 +70,11 @@ class Slots:
         return len(self._line)
 
     @property
+    def holding(self) -> int:
+        """How many tickets hold a slot."""
+        return len(self._held)
+
+    @property
     def held(self) -> tuple[int, ...]:
         """The tickets whose tasks have not ended, as far as we know."""
         return tuple(self._held)

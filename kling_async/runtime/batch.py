@@ -254,6 +254,8 @@ class Batch:
             job.task = await self._accepted(entry, job)
         else:
             job.task = _task_of(entry)
+        if entry.state == "accepted":  # made by an earlier run, and in a slot of the account still
+            self._kind(job.request).submitter.line.accepted(None, job.task)
         if entry.state == "succeeded":
             return job.task
         if entry.state == "failed":

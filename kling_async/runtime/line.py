@@ -62,14 +62,18 @@ class Line:
             ConcurrencyLimited: no slot became free before `deadline` (by the loop's clock; `None`: no bound).
             AccountError, AddressNotAllowed: another create was refused for good, and so would this one be.
         """
-        loop = asyncio.get_running_loop()
-        if self._loop is not loop:  # what another loop left behind can neither be woken nor freed by us
-            self._loop = loop
-            self._begin_anew()
+        self._belong()
         ticket = next(self._numbers)
         self.slots.join(ticket)
         await self._turn_of(ticket, deadline)
         return ticket
+
+    def _belong(self) -> None:
+        """To the running loop: what another one left behind can neither be woken nor freed by us."""
+        loop = asyncio.get_running_loop()
+        if self._loop is not loop:
+            self._loop = loop
+            self._begin_anew()
 
     async def again(self, ticket: int, *, deadline: float | None) -> None:
         """Back to the head of the line after 1303, until the next turn. Raises as `enter`."""
@@ -103,6 +107,7 @@ class Line:
 
         `None` for a task that was found, and never stood in line.
         """
+        self._belong()
         self._told_of_foreign = False
         ticket = next(self._numbers) if ticket is None else ticket
         if task.status.ended or task.id in self._tickets:
@@ -111,8 +116,9 @@ class Line:
         self.slots.accepted(ticket, self._now(), made_at=_stamp(task.created_at))
         self._tasks[ticket] = task
         self._tickets[task.id] = ticket
-        for forgotten in self._tasks.keys() - set(self.slots.held):
-            self._drop(forgotten)
+        if len(self._tasks) > self.slots.holding:
+            for forgotten in self._tasks.keys() - set(self.slots.held):
+                self._drop(forgotten)
         self._move()
 
     def left(self, ticket: int) -> None:
