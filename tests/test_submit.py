@@ -352,6 +352,18 @@ async def test_time_that_ends_in_the_common_pause_tells_what_that_is_for(
     assert now() <= 30.0
 
 
+async def test_answer_lost_after_refused_connections_has_the_whole_time_to_be_settled(
+    client: MakeClient, simulator: Simulator
+) -> None:
+    await simulator.stop()
+    simulator.script(Fault.reset(on="create"))
+    create = begun(client(), simulator)
+    await asyncio.sleep(20.0)
+    await simulator.start()
+    assert (await create).id == simulator.accepted[0].task_id
+    assert now() >= 50.0  # asked for 30 s after the loss, and posted again
+
+
 async def test_settling_ends_after_its_own_time(client: MakeClient, simulator: Simulator) -> None:
     simulator.script(Fault.reset(on="create", after=True), Fault.code(5000, on="get", times=None))
     error = await uncertain(client(retry=RetryPolicy(settle_timeout=60.0)).video_extend.create(simulator.sources[0]))

@@ -226,6 +226,7 @@ class _Course:
         except KlingError as error:
             self._sending = False
             await self._not_accepted(error)
+            self._bound()  # anew, as a doubt may have arisen
             return None
         return self._accepted(task)
 
@@ -246,7 +247,6 @@ class _Course:
                 self._renew()
             case Outcome.NOT_SENT | Outcome.BUSY:
                 self._settlement.not_sent(error, now)
-                self._spend_less()
             case _:
                 if isinstance(error, AccountError | AddressNotAllowed | AuthenticationError):
                     self._submitter.line.stop(error)
@@ -307,13 +307,14 @@ class _Course:
     def _renew(self) -> None:
         """Settling has its own time, which does not run while the create stands in line."""
         self._began = self._now()
-        until = self._began + self._submitter.transport.retry.settle_timeout
-        self._until = until if self._deadline is None else min(until, self._deadline)
+        self._bound()
 
-    def _spend_less(self) -> None:
+    def _bound(self) -> None:
         """Without a doubt to settle, a create tries no longer than a read does, unless the caller gave it more."""
-        if self._deadline is None and not self.may_exist:
-            self._until = min(self._until, self._began + self._submitter.transport.retry.timeout)
+        retry = self._submitter.transport.retry
+        is_brief = self._last is not None and self._deadline is None and not self.may_exist
+        until = self._began + (min(retry.timeout, retry.settle_timeout) if is_brief else retry.settle_timeout)
+        self._until = until if self._deadline is None else min(until, self._deadline)
 
     @staticmethod
     def _now() -> float:
