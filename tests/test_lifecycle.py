@@ -15,9 +15,12 @@ from pathlib import Path
 import pytest
 
 HEAD = """
-import asyncio, gc, os, signal, sys
+import asyncio, gc, logging, os, signal, sys
 from kling_async import ApiKey, ClientClosed, KlingClient, PollPolicy, SlotPolicy, VideoExtendRequest
 from kling_async.simulator import Simulator
+
+# What the client tells of paid tasks whose run was cancelled is no complaint; asyncio's errors still come through.
+logging.getLogger("kling_async").addHandler(logging.NullHandler())
 
 simulator = Simulator(task_seconds=0.1, submitted_seconds=0.05)
 kling = KlingClient.simulated(simulator, polling=PollPolicy(interval=0.05), slots=SlotPolicy(limit=2))
