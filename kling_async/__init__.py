@@ -18,18 +18,25 @@ from kling_async.errors import (
     KlingError,
     MalformedResponse,
     NotFound,
-    NoVideo,
     RateLimited,
     RequestError,
     ServerError,
-    TaskFailed,
-    TaskVanished,
     TransportError,
     UnknownCode,
-    UnknownStatus,
-    WaitTimeout,
 )
-from kling_async.models import Page, ResourcePack, Task, TaskStatus, Video, supports
+from kling_async.models import (
+    NoVideo,
+    Page,
+    ResourcePack,
+    Task,
+    TaskFailed,
+    TaskStatus,
+    TaskVanished,
+    UnknownStatus,
+    Video,
+    WaitTimeout,
+    supports,
+)
 from kling_async.policies import PollPolicy, PoolLimits, RetryPolicy, SlotPolicy
 from kling_async.requests import (
     OmniVideoRequest,

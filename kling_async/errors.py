@@ -13,8 +13,6 @@ from kling_async.spec import VENDOR_CODES
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from kling_async.models import Task
-
 Created = Literal["no", "unknown", "yes"]
 """Whether a task exists that this call made or was about: `"unknown"` means that one may, and may cost money."""
 
@@ -308,56 +306,6 @@ class CreateUncertain(KlingError):
 
     def __init__(self, message: str, *, external_task_id: str, host: str | None = None, attempts: int = 0) -> None:
         super().__init__(message, created="unknown", external_task_id=external_task_id, host=host, attempts=attempts)
-
-
-class _AboutTask(KlingError):
-    """An error that carries its task."""
-
-    def __init__(self, message: str, *, task: Task) -> None:
-        super().__init__(message, created="yes", task_id=task.id, external_task_id=task.external_task_id)
-        self.task = task
-
-
-class TaskFailed(_AboutTask):
-    """The task ended as `failed`: `task.status_message` is the vendor's reason, `task` the whole record."""
-
-    advice = "Read the vendor's reason; a new create makes (and pays for) a new task."
-
-
-class NoVideo(_AboutTask):
-    """The task has no result video (yet): it has not succeeded, or the vendor sent success without one."""
-
-    advice = "Wait for the task with `wait(task)`; if it has ended, `task.raw` is what the vendor sent."
-
-
-class TaskVanished(_AboutTask):
-    """The vendor no longer knows a task that it had accepted: asked by both ids, several times over a minute."""
-
-    advice = "Quote the task id to the vendor's support; it is never created anew on its own."
-
-
-class UnknownStatus(_AboutTask):
-    """The task keeps a status that no document lists; `task.raw` has the vendor's word."""
-
-    advice = "Look for a newer version of this package; a later `wait` goes on."
-
-
-class WaitTimeout(KlingError, TimeoutError):
-    """The time to wait was over before the task was: nothing is lost, a later `wait` goes on.
-
-    Attributes:
-        pending: the tasks (or ids) that had not ended, each as it was last seen.
-    """
-
-    advice = "Wait again with the same task or id: `wait(error.pending[0])`."
-
-    def __init__(self, message: str, *, pending: tuple[Task | str, ...]) -> None:
-        first = pending[0]
-        if isinstance(first, str):
-            super().__init__(message, created="unknown")
-        else:
-            super().__init__(message, created="yes", task_id=first.id, external_task_id=first.external_task_id)
-        self.pending = pending
 
 
 class ClientClosed(KlingError):

@@ -1,4 +1,7 @@
-"""What comes from the vendor, as users hold it in their hands: tasks, videos, pages, packs; all frozen."""
+"""What comes from the vendor, as users hold it in their hands: tasks, videos, pages, packs, all frozen.
+
+The errors that carry a task stand here too, beside what they carry.
+"""
 
 from __future__ import annotations
 
@@ -10,7 +13,7 @@ from decimal import Decimal
 import attrs
 
 from kling_async import spec
-from kling_async.errors import NoVideo
+from kling_async.errors import KlingError
 
 
 def supports(model: str, mode: str, seconds: int) -> bool:
@@ -142,3 +145,53 @@ class ResourcePack:
     effective_time: datetime | None = None
     invalid_time: datetime | None = None
     raw: Mapping[str, object] = attrs.field(factory=dict, repr=False, eq=False)
+
+
+class _AboutTask(KlingError):
+    """An error that carries its task."""
+
+    def __init__(self, message: str, *, task: Task) -> None:
+        super().__init__(message, created="yes", task_id=task.id, external_task_id=task.external_task_id)
+        self.task = task
+
+
+class TaskFailed(_AboutTask):
+    """The task ended as `failed`: `task.status_message` is the vendor's reason, `task` the whole record."""
+
+    advice = "Read the vendor's reason; a new create makes (and pays for) a new task."
+
+
+class NoVideo(_AboutTask):
+    """The task has no result video (yet): it has not succeeded, or the vendor sent success without one."""
+
+    advice = "Wait for the task with `wait(task)`; if it has ended, `task.raw` is what the vendor sent."
+
+
+class TaskVanished(_AboutTask):
+    """The vendor no longer knows a task that it had accepted: asked by both ids, several times over a minute."""
+
+    advice = "Quote the task id to the vendor's support; it is never created anew on its own."
+
+
+class UnknownStatus(_AboutTask):
+    """The task keeps a status that no document lists; `task.raw` has the vendor's word."""
+
+    advice = "Look for a newer version of this package; a later `wait` goes on."
+
+
+class WaitTimeout(KlingError, TimeoutError):
+    """The time to wait was over before the task was: nothing is lost, a later `wait` goes on.
+
+    Attributes:
+        pending: the tasks (or ids) that had not ended, each as it was last seen.
+    """
+
+    advice = "Wait again with the same task or id: `wait(error.pending[0])`."
+
+    def __init__(self, message: str, *, pending: tuple[Task | str, ...]) -> None:
+        first = pending[0]
+        if isinstance(first, str):
+            super().__init__(message, created="unknown")
+        else:
+            super().__init__(message, created="yes", task_id=first.id, external_task_id=first.external_task_id)
+        self.pending = pending

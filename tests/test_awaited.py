@@ -9,17 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from kling_async.errors import (
-    AuthenticationError,
-    KlingError,
-    MalformedResponse,
-    NotFound,
-    NoVideo,
-    ServerError,
-    TaskVanished,
-    UnknownStatus,
-)
-from kling_async.models import Task, TaskStatus, Video
+from kling_async.errors import AuthenticationError, KlingError, MalformedResponse, NotFound, ServerError
+from kling_async.models import NoVideo, Task, TaskStatus, TaskVanished, UnknownStatus, Video
 from kling_async.policies import PollPolicy
 from kling_async.rules.awaited import Awaited, later
 

@@ -6,7 +6,7 @@ from typing import ClassVar
 
 import pytest
 
-from kling_async import errors
+from kling_async import errors, models
 from kling_async.errors import (
     APIError,
     ClientClosed,
@@ -18,17 +18,14 @@ from kling_async.errors import (
     KlingError,
     MalformedResponse,
     NotFound,
-    NoVideo,
     RequestError,
     ServerError,
-    TaskFailed,
     TransportError,
     UnknownCode,
-    WaitTimeout,
     error_for,
     meaning_of,
 )
-from kling_async.models import Task, TaskStatus
+from kling_async.models import NoVideo, Task, TaskFailed, TaskStatus, WaitTimeout
 from kling_async.spec import VENDOR_CODES
 
 TASK = Task(id="t1", status=TaskStatus.FAILED, status_message="no", external_task_id="mine", raw={"task_id": "t1"})
@@ -52,7 +49,7 @@ def every_class() -> list[type[KlingError]]:
     found: list[type[KlingError]] = [KlingError]
     for kind in found:
         found += kind.__subclasses__()
-    return [kind for kind in dict.fromkeys(found) if kind.__module__ == errors.__name__]
+    return [kind for kind in dict.fromkeys(found) if kind.__module__ in {errors.__name__, models.__name__}]
 
 
 def api_error(code: int, **more: object) -> APIError:
@@ -71,7 +68,7 @@ def sample(kind: type[KlingError]) -> KlingError:
         error = CreateUncertain("lost", external_task_id="mine")
     elif kind is WaitTimeout:
         error = WaitTimeout("over", pending=(TASK, "t2"))
-    elif issubclass(kind, errors._AboutTask):
+    elif issubclass(kind, models._AboutTask):
         error = kind("about a task", task=TASK)
     else:
         error = kind("no")

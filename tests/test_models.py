@@ -8,8 +8,7 @@ from decimal import Decimal
 import attrs
 import pytest
 
-from kling_async.errors import NoVideo
-from kling_async.models import Page, ResourcePack, Task, TaskStatus, Video, supports
+from kling_async.models import NoVideo, Page, ResourcePack, Task, TaskStatus, Video, supports
 
 URL = "https://files.example/a.mp4?Signature=planted&Expires=1"
 VIDEO = Video(id="v1", url=URL, duration=Decimal("9.6"), watermark_url="https://files.example/w.mp4?Signature=planted")

@@ -6,8 +6,8 @@ import logging
 
 import attrs
 
-from kling_async.errors import KlingError, MalformedResponse, NotFound, NoVideo, TaskVanished, UnknownStatus
-from kling_async.models import Task, TaskStatus
+from kling_async.errors import KlingError, MalformedResponse, NotFound
+from kling_async.models import NoVideo, Task, TaskStatus, TaskVanished, UnknownStatus
 from kling_async.policies import PollPolicy
 from kling_async.rules.retry import worth_retrying
 

@@ -15,17 +15,8 @@ from typing import Literal, Self
 import attrs
 
 from kling_async.checks import refusal, seconds
-from kling_async.errors import (
-    AccountError,
-    AddressNotAllowed,
-    ClientClosed,
-    JournalError,
-    KlingError,
-    RequestError,
-    TaskFailed,
-    WaitTimeout,
-)
-from kling_async.models import Task, TaskStatus
+from kling_async.errors import AccountError, AddressNotAllowed, ClientClosed, JournalError, KlingError, RequestError
+from kling_async.models import Task, TaskFailed, TaskStatus, WaitTimeout
 from kling_async.requests import OmniVideoRequest, VideoExtendRequest
 from kling_async.rules.names import file_name
 from kling_async.rules.wire import journalled_request, journalled_task, read_journalled_task

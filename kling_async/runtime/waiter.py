@@ -9,8 +9,8 @@ from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
 from math import isinf
 from weakref import WeakMethod
 
-from kling_async.errors import ClientClosed, KlingError, NotFound, TaskFailed, WaitTimeout
-from kling_async.models import Task, TaskStatus
+from kling_async.errors import ClientClosed, KlingError, NotFound
+from kling_async.models import Task, TaskFailed, TaskStatus, WaitTimeout
 from kling_async.policies import PollPolicy
 from kling_async.rules.watch import Fetch, Settled, Single, Watch
 from kling_async.rules.wire import page_call, read_task, read_tasks, task_call
