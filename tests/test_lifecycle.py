@@ -32,8 +32,9 @@ def run(kling=kling):
 
 async def in_full_swing():
     # Two have their slots and wait, the others stand in line.
-    while "<Slots 2 held, 0 sending" not in repr(slow.video_extend):
-        await asyncio.sleep(0.01)
+    async with asyncio.timeout(30):
+        while "<Slots 2 held, 0 sending" not in repr(slow.video_extend):
+            await asyncio.sleep(0.01)
 """
 
 PROGRAMS = {
