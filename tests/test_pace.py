@@ -31,8 +31,15 @@ def test_who_waits_comes_back_within_as_much_again() -> None:
 def test_of_many_that_arrive_together_the_first_sets_the_pause() -> None:
     it = pace()
     for moment in (10.0, 10.1, 10.9):
-        it.limited(moment, 30.0 if moment > 10.0 else None)
+        it.limited(moment, None)
     assert it.wait(10.0) == 1.0
+
+
+def test_what_the_vendor_asks_for_within_a_pause_counts_too() -> None:
+    it = pace()
+    it.limited(10.0, None)
+    it.limited(10.5, 7.0)
+    assert it.wait(10.5) == 7.0
 
 
 def test_the_pause_doubles_up_to_a_minute_while_the_vendor_keeps_saying_it() -> None:

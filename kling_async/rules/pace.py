@@ -18,10 +18,12 @@ class Pace:
         self._pause = _FIRST_SECONDS
 
     def limited(self, now: float, retry_after: float | None) -> None:
-        """1302 arrived. Of many that come together, the first sets the pause."""
+        """1302 arrived. Of many that come together, the first sets the pause; what the vendor asks for counts always."""
+        asked = now + min(retry_after or 0.0, _MAX_SECONDS)
         if now < self._until:
+            self._until = max(self._until, asked)
             return
-        self._until = now + max(self._pause, min(retry_after or 0.0, _MAX_SECONDS))
+        self._until = max(now + self._pause, asked)
         self._pause = min(2 * self._pause, _MAX_SECONDS)
 
     def wait(self, now: float) -> float:
