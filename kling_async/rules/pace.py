@@ -18,7 +18,7 @@ class Pace:
         self._pause = _FIRST_SECONDS
 
     def limited(self, now: float, retry_after: float | None) -> None:
-        """1302 arrived. Of many that come together, the first sets the pause; what the vendor asks for counts always."""
+        """1302 arrived. Of many that come together, the first sets the pause; what the vendor asks counts anyway."""
         asked = now + min(retry_after or 0.0, _MAX_SECONDS)
         if now < self._until:
             self._until = max(self._until, asked)
