@@ -6,7 +6,8 @@ known, and what to do next; none shows a secret. A class exists only where a cal
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, ClassVar, Literal
+import copy
+from typing import TYPE_CHECKING, ClassVar, Literal, Self
 
 from kling_async.spec import VENDOR_CODES
 
@@ -101,6 +102,7 @@ class APIError(KlingError):
 
     codes: ClassVar[tuple[int, ...]] = ()
     transient: ClassVar[bool] = False
+    refuses_all: ClassVar[bool] = False  # whether any other create would be refused too, whatever it asks for
     kinds: ClassVar[dict[int, type[APIError]]] = {}
 
     def __init_subclass__(cls) -> None:
@@ -147,6 +149,13 @@ class APIError(KlingError):
         """Whether the same request may succeed later, unchanged."""
         return self.transient
 
+    def to_others(self) -> Self:
+        """The same refusal, as those hear it whose creates were not sent because of it."""
+        own = copy.copy(self)
+        own.created, own.task_id, own.external_task_id, own.attempts = "no", None, None, 0
+        own.message = f"not sent, since another create was refused: {self.message}"
+        return own
+
     @property
     def proves_not_created(self) -> bool:
         """Whether this answer to a create proves that no task was made: the vendor refused it by a known code."""
@@ -160,6 +169,7 @@ class AuthenticationError(APIError):
     """
 
     codes = (1000, 1001, 1002, 1003, 1004)
+    refuses_all = True
     advice = "Check the key, its kind (API key or access key pair), and that it belongs to this host's region."
 
 
@@ -167,6 +177,7 @@ class AccountError(APIError):
     """The account cannot pay or may not do this: no retry helps."""
 
     codes = (1100, 1101, 1102, 1103)
+    refuses_all = True
     advice = "Look at the account, its balance, its resource pack and its permissions in the vendor's console."
 
 
@@ -214,6 +225,7 @@ class AddressNotAllowed(APIError):
     """This machine's IP address is not on the account's allow list."""
 
     codes = (1304,)
+    refuses_all = True
     advice = "Add the address in the vendor's console, or call from an allowed one."
 
 

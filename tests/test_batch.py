@@ -22,6 +22,7 @@ from kling_async import (
     AccountError,
     AddressNotAllowed,
     ApiKey,
+    AuthenticationError,
     Batch,
     ClientClosed,
     CreateUncertain,
@@ -960,3 +961,10 @@ async def test_tasks_of_an_earlier_run_hold_their_slots(simulator: Simulator, pa
     async with KlingClient(ApiKey(simulator.api_key), **settings) as kling:
         await run(kling, path, jobs("a", "b", "c", "d"))
     assert (len(simulator.accepted), simulator.refused[1303]) == (4, 0)
+
+
+async def test_wrong_credentials_are_asked_with_once(simulator: Simulator, path: Path) -> None:
+    async with KlingClient(ApiKey("wrong-api-key"), base_url=simulator.url, wall=wall) as kling:
+        outcomes = await run(kling, path, jobs(*map(str, range(30))))
+    assert {type(outcome.error) for outcome in outcomes.values()} == {AuthenticationError}
+    assert simulator.count("create") == 1

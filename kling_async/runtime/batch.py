@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import copy
 import logging
 import re
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterable, Mapping
@@ -15,7 +14,7 @@ from typing import Literal, Self
 import attrs
 
 from kling_async.checks import refusal, seconds
-from kling_async.errors import AccountError, AddressNotAllowed, ClientClosed, JournalError, KlingError, RequestError
+from kling_async.errors import APIError, ClientClosed, JournalError, KlingError, RequestError
 from kling_async.models import Task, TaskFailed, TaskStatus, WaitTimeout
 from kling_async.requests import OmniVideoRequest, VideoExtendRequest
 from kling_async.rules.names import file_name
@@ -74,7 +73,7 @@ class _Run:
     """
 
     done: asyncio.Queue[Outcome | Exception] = attrs.field(factory=asyncio.Queue)
-    refused: AccountError | AddressNotAllowed | None = None
+    refused: APIError | None = None
 
 
 @attrs.define(eq=False)
@@ -275,7 +274,7 @@ class Batch:
     async def _accepted(self, entry: Entry, job: _Job) -> Task:
         async def intend() -> None:
             if job.run.refused is not None:
-                raise _not_sent(job.run.refused)
+                raise job.run.refused.to_others()
             try:
                 await self._journal.note(entry.key, "intent")
             except JournalError as error:
@@ -301,7 +300,7 @@ class Batch:
             unnoted, job.unnoted = job.unnoted, None
             unnoted.created = error.created
             raise unnoted
-        if isinstance(error, AccountError | AddressNotAllowed) and job.run.refused is None:
+        if isinstance(error, APIError) and error.refuses_all and job.run.refused is None:
             job.run.refused = error
         if error.created == "no":
             await self._journal.note(key, "planned")
@@ -352,14 +351,6 @@ def _last_seen(error: KlingError) -> Task | None:
     """The task that an error carries."""
     task = error.pending[0] if isinstance(error, WaitTimeout) else getattr(error, "task", None)
     return task if isinstance(task, Task) else None
-
-
-def _not_sent(refused: AccountError | AddressNotAllowed) -> KlingError:
-    """What the line tells those who wait in it, for those who come later."""
-    own = copy.copy(refused)
-    own.created, own.attempts = "no", 0
-    own.message = f"not sent, since another create was refused: {refused.message}"
-    return own
 
 
 def _check(jobs: list[tuple[str, Request]], kinds: Mapping[str, Kind]) -> None:

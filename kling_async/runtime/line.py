@@ -13,7 +13,7 @@ from math import isinf
 
 import attrs
 
-from kling_async.errors import ClientClosed, ConcurrencyLimited, KlingError
+from kling_async.errors import APIError, ClientClosed, ConcurrencyLimited, KlingError
 from kling_async.models import Task
 from kling_async.policies import SlotPolicy
 from kling_async.rules.slots import Slots
@@ -60,7 +60,7 @@ class Line:
 
         Raises:
             ConcurrencyLimited: no slot became free before `deadline` (by the loop's clock; `None`: no bound).
-            AccountError, AddressNotAllowed: another create was refused for good, and so would this one be.
+            AuthenticationError, AccountError, AddressNotAllowed: another create was refused, and so would this one be.
         """
         self._belong()
         ticket = next(self._numbers)
@@ -126,12 +126,9 @@ class Line:
         self.slots.left(ticket)
         self._move()
 
-    def stop(self, error: KlingError) -> None:
+    def stop(self, error: APIError) -> None:
         """Refused for the account's sake: everybody in line hears it now, and nothing of theirs was created."""
-        own = copy.copy(error)
-        own.created, own.task_id, own.external_task_id, own.attempts = "no", None, None, 0
-        own.message = f"not sent, since another create was refused: {error.message}"
-        self._fail_line(own)
+        self._fail_line(error.to_others())
 
     def close(self) -> None:
         """Ends the line: whoever stands in it gets `ClientClosed`."""

@@ -11,10 +11,7 @@ from contextlib import suppress
 import attrs
 
 from kling_async.errors import (
-    AccountError,
-    AddressNotAllowed,
     APIError,
-    AuthenticationError,
     ClientClosed,
     ConcurrencyLimited,
     CreateUncertain,
@@ -248,7 +245,7 @@ class _Course:
             case Outcome.NOT_SENT | Outcome.BUSY:
                 self._settlement.not_sent(error, now)
             case _:
-                if isinstance(error, AccountError | AddressNotAllowed | AuthenticationError):
+                if isinstance(error, APIError) and error.refuses_all:
                     self._submitter.line.stop(error)
                 raise error
 
