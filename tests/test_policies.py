@@ -6,7 +6,7 @@ import attrs
 import pytest
 
 from kling_async.errors import ConfigurationError
-from kling_async.policies import DEFAULT_WAIT_SECONDS, PollPolicy, PoolLimits, RetryPolicy
+from kling_async.policies import DEFAULT_WAIT_SECONDS, PollPolicy, PoolLimits, RetryPolicy, SlotPolicy
 
 Policy = type[RetryPolicy | PollPolicy | PoolLimits]
 
@@ -17,11 +17,18 @@ DEFAULTS: dict[Policy, dict[str, float]] = {
         "first_wait": 0.5,
         "max_wait": 8.0,
         "max_retry_after": 60.0,
+        "settle_timeout": 300.0,
     },
-    PollPolicy: {"interval": 5.0, "singles": 4, "concurrency": 10, "max_failure_wait": 30.0},
+    PollPolicy: {
+        "interval": 5.0,
+        "singles": 4,
+        "concurrency": 10,
+        "max_failure_wait": 30.0,
+        "unknown_status_wait": 600.0,
+    },
     PoolLimits: {"creates": 20, "reads": 20, "files": 4},
 }
-MAY_BE_NOUGHT = {"first_wait", "max_wait", "max_retry_after", "singles"}
+MAY_BE_NOUGHT = {"first_wait", "max_wait", "max_retry_after", "singles", "unknown_status_wait"}
 WHOLE = {"singles", "concurrency", "creates", "reads", "files"}
 FIELDS = [(policy, name) for policy, fields in DEFAULTS.items() for name in fields]
 
@@ -75,3 +82,29 @@ def test_a_count_is_whole(policy: Policy, name: str) -> None:
 
 def test_a_wait_has_an_end_by_default() -> None:
     assert DEFAULT_WAIT_SECONDS == 1800.0
+
+
+def test_a_lost_create_is_asked_for_five_times_within_half_a_minute() -> None:
+    assert RetryPolicy().ask_after == (0.0, 1.0, 3.0, 10.0, 30.0)
+
+
+@pytest.mark.parametrize("wrong", [(), [0.0, 1.0], 1.0, None, (1.0, 0.5), (-1.0,), ("0",), (float("nan"),)])
+def test_moments_to_ask_are_a_tuple_of_rising_seconds(wrong: object) -> None:
+    with pytest.raises(ConfigurationError, match="ask_after"):
+        make(RetryPolicy, ask_after=wrong)
+
+
+def test_moments_to_ask_may_be_one_or_the_same() -> None:
+    assert RetryPolicy(ask_after=(0, 0)).ask_after == (0, 0)
+
+
+def test_slots_are_learnt_unless_a_limit_is_given() -> None:
+    assert (SlotPolicy().limit, SlotPolicy().read_packs, SlotPolicy(limit=5).limit) == (None, False, 5)
+
+
+@pytest.mark.parametrize(
+    "wrong", [{"limit": 0}, {"limit": 2.5}, {"limit": True}, {"probe_after": 0}, {"max_probe_wait": -1}]
+)
+def test_slots_out_of_bounds_are_refused(wrong: dict[str, object]) -> None:
+    with pytest.raises(ConfigurationError, match=next(iter(wrong))):
+        make(SlotPolicy, **wrong)

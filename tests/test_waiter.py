@@ -29,7 +29,9 @@ from kling_async import (
     TaskStatus,
     WaitTimeout,
 )
+from kling_async.runtime.waiter import Waiter
 from kling_async.simulator import Fault, Simulator
+from kling_async.spec import VIDEO_EXTEND_PATH
 
 
 def now() -> float:
@@ -731,3 +733,23 @@ def test_run_that_is_broken_off_does_not_harm_the_next() -> None:
     assert waiting[0].cancelled()
     with asyncio.Runner(loop_factory=VirtualLoop) as runner, pytest.warns(ResourceWarning, match="not closed"):
         runner.run(end())
+
+
+async def test_ends_are_seen_when_nobody_listens(kling: KlingClient) -> None:
+    waiter = Waiter(kling._transport, VIDEO_EXTEND_PATH, PollPolicy())
+    waiter.absorb([Task("t-1", TaskStatus.FAILED)])
+    assert "0 waiting, idle" in repr(waiter)
+
+
+async def test_ends_are_told_to_who_listens(kling: KlingClient) -> None:
+    class Listener:
+        def __init__(self) -> None:
+            self.heard: list[str] = []
+
+        def hear(self, task: Task) -> None:
+            self.heard.append(task.id)
+
+    waiter, listener = Waiter(kling._transport, VIDEO_EXTEND_PATH, PollPolicy()), Listener()
+    waiter.tell(listener.hear)
+    waiter.absorb([Task("t-1", TaskStatus.FAILED), Task("t-2", TaskStatus.PROCESSING)])
+    assert listener.heard == ["t-1"]
