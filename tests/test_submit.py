@@ -643,3 +643,22 @@ async def test_answer_without_the_callers_id_gets_it(client: MakeClient) -> None
     async with FaultServer.of(Act(say=envelope(task_record()))) as server:
         task = await client(server.url).video_extend.create("v-1", external_task_id="mine-1")
         assert (task.id, task.external_task_id) == ("t-1", "mine-1")
+
+
+@pytest.mark.parametrize(
+    "fault", [Fault.truncated(on="create"), Fault.truncated(at=0, on="create"), Fault.trickle(1.0)]
+)
+async def test_closed_at_any_turn_a_create_ends_in_an_error_of_ours(simulator: Simulator, fault: Fault) -> None:
+    endings = set[type]()
+    for turns in range(40):
+        simulator.clear_faults()
+        simulator.script(fault)
+        async with KlingClient(ApiKey(simulator.api_key), base_url=simulator.url, wall=wall) as kling:
+            creating = asyncio.create_task(kling.video_extend.create(simulator.sources[0]))
+            for _ in range(turns):
+                await asyncio.sleep(0)
+            await kling.close()
+            (ending,) = await asyncio.gather(creating, return_exceptions=True)
+            endings.add(type(ending))
+    assert endings <= {Task, ClientClosed, CreateUncertain}
+    assert CreateUncertain in endings

@@ -88,7 +88,7 @@ class Downloader:
             # The rename is the one step that makes the film appear, and it is whole by then. Not in a thread: one that
             # a cancellation leaves behind could rename what the next download of this path has just begun.
             part.replace(target)
-        except (OSError, aiohttp.ClientError, ValueError) as error:
+        except (OSError, aiohttp.ClientError, ValueError, RuntimeError) as error:
             # Without its cause, whose words and frames hold the signed URL.
             if share.session.closed:
                 raise ClientClosed(

@@ -208,7 +208,8 @@ class Transport:
                 ) as answer,
             ):
                 return self._heard(answer, await _body(answer))
-        except (aiohttp.ClientError, OSError, ValueError) as error:  # a TimeoutError is an OSError
+        except (aiohttp.ClientError, OSError, ValueError, RuntimeError) as error:
+            # A TimeoutError is an OSError; a RuntimeError is what reading from a connection closed by us can end in.
             raise TransportError(
                 "the client was closed before the answer came" if share.session.closed else _told(error, budget),
                 sent=sent.left,
