@@ -325,7 +325,10 @@ class Creates(RuleBasedStateMachine):
         async def restart() -> None:
             await self.simulator.stop()
             await asyncio.sleep(seconds)
+            # Elsewhere: somebody else may have taken the port by now, and nobody but the middleman knew it.
+            self.simulator = Simulator(self.vendor)
             await self.simulator.start()
+            self.middleman.target = self.simulator.port
 
         self.do(restart())
 
