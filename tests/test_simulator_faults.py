@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 import pytest
 from simulator_desk import EXTEND, OMNI, SOURCE, Desk, data, message, verdict
@@ -273,3 +273,10 @@ def test_a_scripted_refusal_is_no_refusal_of_the_rules(desk: Desk) -> None:
 
 def test_a_struck_answer_is_dated(desk: Desk) -> None:
     assert extend_with(desk, Fault.html()).headers["Date"] == desk.extend().headers["Date"]
+
+
+@pytest.mark.parametrize("wrong", ["x", None, Fault])
+def test_what_is_no_fault_is_refused_at_once(desk: Desk, wrong: object) -> None:
+    with pytest.raises(TypeError, match="is no Fault"):
+        desk.engine.script(cast("Fault", wrong))
+    assert desk.engine.faults == ()

@@ -153,6 +153,9 @@ class Engine:
 
     def script(self, *faults: Fault) -> None:
         """Make the next answers go wrong, behind what is already scripted."""
+        for fault in faults:
+            if not isinstance(fault, Fault):  # said here: struck later, it would look like a vendor in trouble
+                raise TypeError(f"{type(fault).__name__} is no Fault; make one by Fault.code(...), Fault.reset() ...")
         self._script.add(*faults)
 
     def clear_faults(self) -> None:

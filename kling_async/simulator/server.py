@@ -42,13 +42,14 @@ class Simulator:
         engine: a vendor that exists already, with its tasks; the options of `Engine` say nothing then.
         host: the address to listen on.
         port: the port, 0 for any free one. It is kept: after `stop`, `start` listens there again.
-        clock: and all below, see `Engine`.
-        rng: see `Engine`.
-        lenient: see `Engine`.
-        slots: see `Engine`.
-        units: see `Engine`.
-        task_seconds: see `Engine`.
-        submitted_seconds: see `Engine`.
+        clock: Unix seconds. Everything moves by it: tokens, tasks, ages, the `Date` of each answer.
+        rng: where ids and the length of each extension come from; a seeded one makes a run repeatable.
+        lenient: take `negative_prompt` and `cfg_scale` and ignore them, as the live service seems to do; by default
+            they are refused, as the specification says.
+        slots: how many tasks may be in flight at once, `None` for any number.
+        units: what the resource pack holds, `None` for more than anybody uses.
+        task_seconds: from create to the end of a task, in seconds, default 2; or a function of the task.
+        submitted_seconds: how much of that it is `submitted` before it is `processing`, default 0.5.
 
     Raises:
         OSError: on entering, when the port is not to be had.
