@@ -472,7 +472,7 @@ def test_course_finds_what_is_broken(broken: type[Slots]) -> None:
     class Control(Course):
         kind = broken
 
-    quick = settings(max_examples=300, deadline=None, database=None, phases=[Phase.generate], derandomize=True)
+    quick = settings(max_examples=3000, deadline=None, database=None, phases=[Phase.generate], derandomize=True)
     with pytest.raises(AssertionError):
         run_state_machine_as_test(Control, settings=quick)
 

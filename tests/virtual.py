@@ -63,6 +63,14 @@ class VirtualLoop(asyncio.SelectorEventLoop):
         future.add_done_callback(self._thread_done)
         return future
 
+    async def shutdown_default_executor(self, timeout: float | None = None) -> None:
+        """Waits for the threads in real time: the bound that `asyncio.run` sets would be jumped over at once."""
+        self.threads += 1
+        try:
+            await super().shutdown_default_executor()
+        finally:
+            self.threads -= 1
+
     def _thread_done(self, _: asyncio.Future[Any]) -> None:
         self.threads -= 1
 
