@@ -17,7 +17,7 @@ _T = TypeVar("_T")
 _Ts = TypeVarTuple("_Ts")
 
 _START = time.time()
-_MOMENT = 0.001  # what loopback may take to deliver what was sent in this very process
+_MOMENT = 0.0001  # what loopback may take to deliver what was sent in this very process
 
 
 class _Selector(selectors.DefaultSelector):
@@ -28,7 +28,9 @@ class _Selector(selectors.DefaultSelector):
     def select(self, timeout: float | None = None) -> list[tuple[selectors.SelectorKey, int]]:
         if timeout is None or timeout <= 0 or self.loop.threads:
             return super().select(None if self.loop.threads and timeout else timeout)
-        events = super().select(_MOMENT)
+        if not (events := super().select(0)):
+            time.sleep(_MOMENT)  # select itself would round this up to a whole millisecond
+            events = super().select(0)
         if not events:
             self.loop.jump(timeout)
         return events
