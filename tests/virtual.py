@@ -65,7 +65,7 @@ class VirtualLoop(asyncio.SelectorEventLoop):
         future.add_done_callback(self._thread_done)
         return future
 
-    async def shutdown_default_executor(self, timeout: float | None = None) -> None:
+    async def shutdown_default_executor(self, timeout: float | None = None) -> None:  # noqa: ARG002 - see below
         """Waits for the threads in real time: the bound that `asyncio.run` sets would be jumped over at once."""
         self.threads += 1
         try:
