@@ -24,7 +24,7 @@ import json
 import logging
 import socket
 import ssl
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Callable
 from decimal import Decimal
 from pathlib import Path
 from typing import Any, Literal
@@ -32,6 +32,7 @@ from typing import Any, Literal
 import pytest
 from faultserver import Act, FaultServer, answer, envelope, task_record
 from middleman import Middleman, Mishap
+from told import now, refused, uncertain
 from virtual import wall
 
 from kling_async import (
@@ -44,10 +45,8 @@ from kling_async import (
     ConcurrencyLimited,
     ConfigurationError,
     ContentRejected,
-    CreateUncertain,
     InvalidRequest,
     KlingClient,
-    KlingError,
     MalformedResponse,
     NotFound,
     NoVideo,
@@ -102,23 +101,6 @@ async def client(simulator: Simulator) -> AsyncIterator[MakeClient]:
     yield make
     for one in made:
         await one.close()
-
-
-def now() -> float:
-    return asyncio.get_running_loop().time()
-
-
-async def refused(call: Awaitable[object]) -> KlingError:
-    with pytest.raises(KlingError) as caught:
-        await call
-    return caught.value
-
-
-async def uncertain(call: Awaitable[object]) -> CreateUncertain:
-    error = await refused(call)
-    assert isinstance(error, CreateUncertain)
-    assert error.created == "unknown"
-    return error
 
 
 def made_once(simulator: Simulator, task: Task) -> bool:

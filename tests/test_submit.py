@@ -5,11 +5,12 @@ from __future__ import annotations
 import asyncio
 import functools
 import itertools
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Callable
 from typing import Any
 
 import pytest
 from faultserver import Act, FaultServer, envelope, task_record
+from told import now, refused, uncertain
 from virtual import VirtualLoop, wall
 
 from kling_async import (
@@ -22,7 +23,6 @@ from kling_async import (
     InvalidRequest,
     JournalError,
     KlingClient,
-    KlingError,
     OmniVideoRequest,
     PollPolicy,
     RateLimited,
@@ -62,23 +62,6 @@ async def client(simulator: Simulator) -> AsyncIterator[MakeClient]:
     yield make
     for one in made:
         await one.close()
-
-
-def now() -> float:
-    return asyncio.get_running_loop().time()
-
-
-async def refused(call: Awaitable[object]) -> KlingError:
-    with pytest.raises(KlingError) as caught:
-        await call
-    return caught.value
-
-
-async def uncertain(call: Awaitable[object]) -> CreateUncertain:
-    error = await refused(call)
-    assert isinstance(error, CreateUncertain)
-    assert error.created == "unknown"
-    return error
 
 
 def begun(kling: KlingClient, simulator: Simulator, **more: Any) -> asyncio.Task[Task]:
