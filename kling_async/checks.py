@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Collection
 from typing import Any
-from urllib.parse import urlsplit
+from urllib.parse import SplitResult, urlsplit
 
 import attrs
 
@@ -91,16 +91,20 @@ def flag(_: object, field: attrs.Attribute[Any], value: object) -> None:
 
 def web_address(_: object, field: attrs.Attribute[Any], value: object) -> None:
     """Passes an absolute http or https URL."""
-    allowed = "an absolute http or https URL"
+    if web_parts(value) is None:
+        raise refusal(field.name, value, "an absolute http or https URL")
+
+
+def web_parts(value: object) -> SplitResult | None:
+    """The parts of an absolute http or https URL, `None` for anything else."""
     if not isinstance(value, str) or not value.isprintable() or " " in value:
-        raise refusal(field.name, value, allowed)
+        return None
     try:
         parts = urlsplit(value)
         usable = parts.scheme in {"http", "https"} and bool(parts.hostname) and parts.port != 0
     except ValueError:
-        usable = False
-    if not usable:
-        raise refusal(field.name, value, allowed)
+        return None
+    return parts if usable else None
 
 
 def whole(

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Self
 from urllib.parse import urlsplit
 
 from kling_async import spec
+from kling_async.checks import web_parts
 from kling_async.credentials import AccessKey, ApiKey, Credentials, Signer, credentials_from
 from kling_async.errors import ConfigurationError
 from kling_async.models import Task, Video
@@ -245,13 +246,8 @@ class KlingClient:
 
 
 def _checked(url: str) -> str:
-    try:
-        parts = urlsplit(url)
-        usable = parts.scheme in {"http", "https"} and bool(parts.hostname) and parts.port != 0
-        usable = usable and not (parts.query or parts.fragment or parts.username or parts.password)
-    except (ValueError, TypeError, AttributeError):
-        usable = False
-    if not usable or not url.isprintable() or " " in url:
+    parts = web_parts(url)
+    if parts is None or parts.query or parts.fragment or parts.username or parts.password:
         raise ConfigurationError(
             f"base_url: must be an http or https URL without user, query and fragment, such as {spec.BASE_URL}"
         )
