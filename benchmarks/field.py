@@ -2,10 +2,24 @@
 
 from __future__ import annotations
 
+import sdks
 from clients import Client, Naive, Ours, Raw, Tuned
 from control import installed
 
-CLIENTS: dict[str, type[Client]] = {"raw": Raw, "tuned": Tuned, "naive": Naive, "ours": Ours}
+CLIENTS: dict[str, type[Client]] = {
+    "raw": Raw,
+    "tuned": Tuned,
+    "ours": Ours,
+    "naive": Naive,
+    "aiohttp + pydantic": sdks.PydanticAiohttp,
+    "httpx + pydantic": sdks.PydanticHttpx,
+    "openai": sdks.OpenAI,
+    "openai[aiohttp]": sdks.OpenAIAiohttp,
+    "runwayml": sdks.Runway,
+    "runwayml[aiohttp]": sdks.RunwayAiohttp,
+    "lumaai": sdks.Luma,
+    "replicate": sdks.Replicate,
+}
 
 
 def missing(client: type[Client]) -> list[str]:

@@ -10,62 +10,14 @@ from __future__ import annotations
 import argparse
 import asyncio
 import json
-import resource
-import time
-from collections.abc import Awaitable, Callable, Iterable, Iterator
-from contextlib import contextmanager
-from functools import partial
+from collections.abc import Awaitable, Callable, Iterable
 
-import attrs
+import crowd
 from clients import Client
-from control import Control, ids, percentile
-
-Figures = dict[str, float]
+from control import Control, ids
+from meter import Figures, Setting, measured, peak_mib
 
 WARMING = 500  # calls before the measured ones
-
-
-@attrs.frozen
-class Setting:
-    """What a scene is played with.
-
-    Attributes:
-        client: who plays.
-        control: the server's desk.
-        calls: how many calls, or listed, or awaited tasks.
-        at_once: how many of the calls are under way at once.
-        interval: seconds between two looks at an awaited task.
-        seconds: over how many seconds the ends of awaited tasks are spread.
-    """
-
-    client: Client
-    control: Control
-    calls: int
-    at_once: int
-    interval: float
-    seconds: float
-
-
-@attrs.define
-class Meter:
-    """CPU and wall time of what was done within `measured`, in seconds."""
-
-    cpu: float = 0.0
-    wall: float = 0.0
-
-
-@contextmanager
-def measured() -> Iterator[Meter]:
-    """Times what is done within."""
-    meter = Meter()
-    cpu, wall = time.process_time(), time.perf_counter()
-    yield meter
-    meter.cpu, meter.wall = time.process_time() - cpu, time.perf_counter() - wall
-
-
-def peak_mib() -> float:
-    """The most memory that this process has held so far, in MiB."""
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
 
 
 async def calls(wanted: Iterable[str], at_once: int, call: Callable[[str], Awaitable[None]]) -> None:
@@ -130,45 +82,14 @@ async def listed(setting: Setting) -> Figures:
     }
 
 
-async def wait(setting: Setting) -> Figures:
-    """Awaits tasks one coroutine each, and tells how long after each end its coroutine went on."""
-    setting.control.set(tasks=WARMING)
-    await calls(ids(WARMING), 10, partial(_get, setting.client))
-    seen: dict[str, float] = {}
-
-    async def awaited(id: str) -> None:
-        assert await setting.client.wait(id) == id
-        seen[id] = time.time()
-
-    wanted = ids(setting.calls)
-    begun = setting.control.set(tasks=setting.calls, seconds=setting.seconds, interval=setting.interval)
-    with measured() as meter:
-        await asyncio.gather(*(awaited(one) for one in wanted))
-    counts = setting.control.counts()
-    delays = [
-        (seen[one] - max(end, begun)) / setting.interval
-        for one, end in zip(wanted, setting.control.ends(), strict=True)
-    ]
-    assert min(delays) >= 0, "nobody knows of an end before it is there"
-    return {
-        "CPU s": meter.cpu,
-        "wall s": meter.wall,
-        "requests/interval": sum(counts.intervals) / len(counts.intervals),
-        "most": float(max(counts.intervals)),
-        "delay, median": percentile(delays, 0.5),
-        "p99": percentile(delays, 0.99),
-    }
-
-
-async def _get(client: Client, id: str) -> None:
-    await client.get(id)
-
-
 SCENES: dict[str, Callable[[Setting], Awaitable[Figures]]] = {
     "query": query,
     "create": create,
     "list": listed,
-    "wait": wait,
+    "wait": crowd.wait,
+    "many": crowd.many,
+    "gathered": crowd.gathered,
+    "cancelled": crowd.cancelled,
 }
 
 

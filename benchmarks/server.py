@@ -21,6 +21,7 @@ from urllib.parse import parse_qs
 PATH = b"/v1/videos/video-extend"
 FIRST_ID = 800_000_000_000_000_000  # 18 digits, as the vendor's
 SOURCE_URL = "https://cdn.example.com/source.mp4?x-kcdn-sign=0123456789abcdef0123456789abcdef"
+OTHERS_PATH = b"/v1/predictions"
 _HEAD = b"HTTP/1.1 200 OK\r\nContent-Type: application/json; charset=utf-8\r\nContent-Length: "
 _OPENING = b'{"code":0,"message":"SUCCEED","request_id":"5e6f1c6e-6d1c-4c39-9a54-3c9f1f0c9a11","data":'
 
@@ -67,7 +68,8 @@ class Scene:
         self.begun = time.time()  # only now: it took a while to write all that
         self.ends = [self.begun + offset for offset in offsets]
 
-    def _advance(self, kind: str) -> None:
+    def count(self, kind: str) -> None:
+        """Notes a request, and shows every end until now."""
         now = time.time()
         self.counts[kind] += 1
         self._buckets[int((now - self.begun) / self._interval)] += 1
@@ -78,19 +80,19 @@ class Scene:
 
     def query(self, id: bytes) -> bytes:
         """The record of one task."""
-        self._advance("query")
+        self.count("query")
         place = int(id) - FIRST_ID if id.isdigit() else int(id.removeprefix(b"bench-"))
         return self._now[place]
 
     def page(self, number: int, size: int) -> bytes:
         """The records of one page, newest first."""
-        self._advance("list")
+        self.count("list")
         newest = max(len(self._now) - (number - 1) * size, 0)
         return b"[%b]" % b",".join(self._now[max(newest - size, 0) : newest][::-1])
 
     def create(self, body: bytes) -> bytes:
         """The record of a new task, which never ends."""
-        self._advance("create")
+        self.count("create")
         now = round(time.time() * 1000)
         external_id = json.loads(body).get("external_task_id", "")
         made = record(FIRST_ID + len(self._now), external_id, now, None)
@@ -101,6 +103,15 @@ class Scene:
         """How many requests of each kind came, and how many in each interval up to the last."""
         buckets = [self._buckets[n] for n in range(max(self._buckets, default=-1) + 1)]
         return {"kinds": dict(self.counts), "intervals": buckets}
+
+
+_PREDICTION = (
+    b'{"id":"%b","model":"kling/extend","version":"%b","input":{"prompt":"The scene continues","mode":"pro"},"logs":"",'
+    b'"output":"https://cdn.example.com/%b.mp4?x-kcdn-sign=0123456789abcdef0123456789abcdef","status":"succeeded",'
+    b'"created_at":"2026-09-01T12:00:00.123Z","started_at":"2026-09-01T12:00:01.123Z",'
+    b'"completed_at":"2026-09-01T12:03:00.123Z","metrics":{"predict_time":179.0},'
+    b'"urls":{"get":"https://api.example.com/v1/predictions/%b","cancel":"https://api.example.com/v1/cancel/%b"}}'
+)
 
 
 class Desk(asyncio.Protocol):
@@ -152,7 +163,17 @@ def _answer(method: bytes, target: bytes, body: bytes) -> bytes:
         return _data(Desk.scene.page(int(asked["pageNum"][0]), int(asked["pageSize"][0])))
     if path == PATH:
         return _data(Desk.scene.create(body))
+    if path.startswith(OTHERS_PATH):
+        return _prediction(path[len(OTHERS_PATH) + 1 :])
     return _control(path, body)
+
+
+def _prediction(id: bytes) -> bytes:
+    """The record of another vendor, whose SDK knows only its own."""
+    Desk.scene.count("query" if id else "create")
+    shown = id or b"new"
+    body = _PREDICTION % (shown, b"0" * 64, shown, shown, shown)
+    return b"%b%d\r\n\r\n%b" % (_HEAD, len(body), body)
 
 
 def _control(path: bytes, body: bytes) -> bytes:

@@ -34,9 +34,10 @@ class Case:
     scene: str
     options: tuple[str, ...]
     floor: str = "raw"
+    rounds: int | None = None  # in place of those asked for
 
 
-def cases() -> tuple[Case, ...]:
+def cases(waiters: int) -> tuple[Case, ...]:
     """All tables, in the order in which they are printed."""
     calls = tuple(
         Case(f"{scene}: 3,000 calls, {at_once} at a time", scene, ("--calls=3000", f"--at-once={at_once}"))
@@ -53,7 +54,22 @@ def cases() -> tuple[Case, ...]:
         )
         for count in (100, 1000, 10_000)
     )
-    return (*calls, listed, *waits)
+    return (*calls, listed, *waits, *_crowds(waiters))
+
+
+def _crowds(waiters: int) -> tuple[Case, ...]:
+    """What is asked of ours alone, and once."""
+    within = ("--calls=100000", "--interval=5", "--seconds=30")
+    return (
+        Case("many: 100,000 tasks that end within 30 s, interval 5 s, by wait_all", "many", within, rounds=1),
+        Case("gathered: the same by 100,000 coroutines", "gathered", within, rounds=1),
+        Case(
+            f"cancelled: {waiters:,} waiters in lots of 10,000, half cancelled, half timed out",
+            "cancelled",
+            (f"--calls={waiters}", "--at-once=10000"),
+            rounds=1,
+        ),
+    )
 
 
 @attrs.frozen
@@ -147,16 +163,17 @@ def main() -> None:
     """Plays what the command line asks for."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rounds", type=int, default=5, help="how often each client plays each scene, default 5")
-    parser.add_argument("--only", help="scenes, with commas between: query,create,list,wait; default all")
+    parser.add_argument("--only", help="scenes, such as query,create; default all")
     parser.add_argument("--clients", help="clients, with commas between; default all that are installed")
+    parser.add_argument("--waiters", type=int, default=1_000_000, help="how many are cancelled, default 1,000,000")
     options = parser.parse_args()
     only = None if options.only is None else set(options.only.split(","))
     clients = chosen(options.clients)
     print(heading())
-    for case in cases():
+    for case in cases(options.waiters):
         playing = [name for name, client in clients.items() if case.scene in client.SCENES]
         if playing and (only is None or case.scene in only):
-            played = compare(case, playing, options.rounds)
+            played = compare(case, playing, case.rounds or options.rounds)
             print(f"\n### {case.title}\n\n{table(played, case.floor) if played else 'nobody came through'}", flush=True)
 
 
