@@ -44,7 +44,7 @@ class TaskStatus(enum.StrEnum):
     @property
     def ended(self) -> bool:
         """Whether the task will not change any more."""
-        return self in {TaskStatus.SUCCEED, TaskStatus.FAILED}
+        return self is TaskStatus.SUCCEED or self is TaskStatus.FAILED
 
 
 @attrs.frozen

@@ -41,10 +41,12 @@ class PollPolicy:
     """How the one poller of a resource looks after all awaited tasks.
 
     Attributes:
-        interval: seconds between two looks at a task; default 5. An extension takes one to several minutes
-            (observed); the vendor sets no limit on queries (document-api, "Concurrency").
-        singles: up to how many tasks are asked for one by one; beyond that, list pages of up to 500 are read.
-            Default 4.
+        interval: seconds between two looks at a task around the time at which tasks usually end; default 5. A task
+            younger than that is looked at up to two times less often, an older one up to six times (`rules.rhythm`
+            has the formula), and each pause is up to a tenth longer by chance. An extension takes one to several
+            minutes (observed); the vendor sets no limit on queries (document-api, "Concurrency").
+        singles: up to how many tasks that one page of the list would show are asked for one by one instead; default
+            1. A page of 50 tasks costs about as much as two queries.
         concurrency: how many single queries for awaited tasks may be under way at once; default 10.
         max_failure_wait: how far the pause grows while polls fail one after the other, in seconds; default 30.
         unknown_status_wait: how long a task may keep a status that no document lists, in seconds; default 600.
@@ -54,10 +56,15 @@ class PollPolicy:
     """
 
     interval: float = attrs.field(default=5.0, validator=policy_seconds())
-    singles: int = attrs.field(default=4, validator=policy_whole(least=0))
+    singles: int = attrs.field(default=1, validator=policy_whole(least=0))
     concurrency: int = attrs.field(default=10, validator=policy_whole(least=1))
     max_failure_wait: float = attrs.field(default=30.0, validator=policy_seconds())
     unknown_status_wait: float = attrs.field(default=600.0, validator=policy_seconds(zero=True))
+
+    def failure_wait(self, failures: int) -> float:
+        """Seconds to pause after so many failed polls in a row: the interval, doubled with each up to the bound."""
+        growth: float = self.interval * 2.0 ** min(failures - 1, 30)
+        return min(growth, max(self.max_failure_wait, self.interval))
 
 
 @attrs.frozen(kw_only=True)

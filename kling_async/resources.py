@@ -112,7 +112,7 @@ class TaskResource:
             AuthenticationError, AccountError, ...: polling is refused for good.
             ClientClosed: the client was closed meanwhile.
         """
-        return (await self.wait_all([task], timeout=timeout))[0]
+        return await self._waiter.wait(_wanted([task])[0], timeout=_budget(timeout))
 
     @overload
     async def wait_all(
@@ -159,6 +159,23 @@ class TaskResource:
             NotFound, AuthenticationError, ...: as `wait`; the iteration ends there.
         """
         return self._waiter.as_completed(_wanted(tasks), timeout=_budget(timeout))
+
+    def events(
+        self, tasks: Iterable[Task | str], *, timeout: float | None = DEFAULT_WAIT_SECONDS
+    ) -> AsyncIterator[Task]:
+        """Each task whenever its status has changed, once for each change and in their order, up to its end.
+
+        What is compared with is the task as you give it; of a bare id, the first look is a change. However slowly you
+        read, no end is lost, and what waits for you is at most one change of each status for each task.
+
+        Args:
+            tasks: tasks or ids.
+            timeout: seconds for all together, default 1,800; `None` waits for ever.
+
+        Raises:
+            as `as_completed`.
+        """
+        return self._waiter.events(_wanted(tasks), timeout=_budget(timeout))
 
     async def _run(self, request: VideoExtendRequest | OmniVideoRequest, timeout: float | None) -> Task:
         task = await self._submitter.create(request)

@@ -116,6 +116,7 @@ async def test_ended_task_needs_no_request_and_no_poller(kling: KlingClient, sim
     before = simulator.count("get"), simulator.count("list")
     assert await kling.video_extend.wait(ended) is ended
     assert (simulator.count("get"), simulator.count("list")) == before
+    await settled()
     assert pollers() == 0
 
 

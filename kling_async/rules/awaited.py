@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import logging
 
 import attrs
@@ -16,6 +17,9 @@ _log = logging.getLogger("kling_async")
 # A query right after a create found the task in all tries that were reported (observed); no document promises it.
 _MISSES_TO_VANISH = 3
 _SECONDS_TO_VANISH = 60.0
+
+NOWHERE = -1
+"""The place of a task that no page has shown."""
 
 _STAGES = {
     TaskStatus.SUBMITTED: 0,
@@ -32,7 +36,11 @@ class Awaited:
 
     due: float
     last: Task | None
+    born: float = 0.0  # when it was created, as far as is known: no later than this
+    place: int = NOWHERE  # in the list, where a page has shown it
+    strayed: bool = False  # it was not where it had been, and is looked for behind that
     busy: bool = False  # being asked for, or about to be
+    sought: set[str] | None = None  # those whom the page that it is looked for on has not shown yet
     failures: int = 0
     _misses: int = 0
     _missed_since: float = 0.0
@@ -47,8 +55,10 @@ class Awaited:
 
     def saw(self, task: Task, now: float, policy: PollPolicy) -> Task | KlingError | None:
         """What a look settles: the ended task, an error that carries it, or nothing yet."""
-        self.last = last = later(self.last, task)
         self.failures = self._misses = 0
+        if task is self.last and (task.status is TaskStatus.PROCESSING or task.status is TaskStatus.SUBMITTED):
+            return None  # nothing new, as with nearly all records of a page
+        self.last = last = later(self.last, task)
         if last.status is TaskStatus.SUCCEED and not last.videos:
             return self._saw_no_video(last, now)
         if last.status.ended:
@@ -94,8 +104,18 @@ class Awaited:
 
     def _pause(self, now: float, policy: PollPolicy) -> None:
         self.failures += 1
-        growth: float = policy.interval * 2.0 ** min(self.failures - 1, 30)
-        self.due = now + min(growth, max(policy.max_failure_wait, policy.interval))
+        self.due = now + policy.failure_wait(self.failures)
+
+
+def about(error: KlingError, last: Task | None) -> KlingError:
+    """A copy of the error for one of many who get it, with what is known of the task."""
+    own = copy.copy(error)
+    own.__cause__ = error.__cause__
+    if last is not None:
+        own.created, own.task_id, own.external_task_id = "yes", last.id, last.external_task_id
+    elif own.created == "no" and not isinstance(error, NotFound):
+        own.created = "unknown"  # an id that was never seen; only the vendor's word would be proof
+    return own
 
 
 def later(one: Task | None, other: Task) -> Task:

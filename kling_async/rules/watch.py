@@ -1,25 +1,32 @@
 """Which tasks are awaited, which fetches are cheapest now, and what an answer settles.
 
-Pure: `now` is passed in (seconds of any clock that does not jump), nothing here waits or sends. One `Watch` serves
-all waiters of a resource: a few tasks are asked for one by one, many by pages of the list, and whatever a sweep of
-the list did not show is asked for singly, so that no assumption about the list's order can lose a task.
+Pure: `now` is passed in (seconds of any clock that does not jump), nothing here waits or sends. One `Watch` serves all
+waiters of a resource. A task that stands alone on its page of the list is asked for by itself, several are looked for
+by the one page that shows them, and whatever a page did not show is asked for singly in the end: no assumption about
+the list's order can lose a task.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from itertools import count, islice, repeat
 from math import inf
 
 import attrs
 
-from kling_async import spec
 from kling_async.errors import KlingError
 from kling_async.models import Task
 from kling_async.policies import PollPolicy
-from kling_async.rules.awaited import Awaited, later
+from kling_async.rules.awaited import NOWHERE, Awaited, about, later
+from kling_async.rules.places import STRETCH, Places, Sweep
+from kling_async.rules.retry import worth_retrying
+from kling_async.rules.rhythm import Rhythm, lasted
+from kling_async.rules.scout import Scout
 
-_SMALLEST_PAGE = 50
-_TOGETHER = 0.5  # of an interval: what falls due within it is looked at in one go
+_TOGETHER = 0.5  # of an interval: who falls due within it is looked for on the same page
+_PAGES_AT_ONCE = 4
+_JITTER = 0.1  # of a pause, on top: clients that began together do not stay together
+_HELD_BACK = 6.0  # intervals: how rarely a task is looked at while callbacks arrive
 
 
 @attrs.frozen
@@ -30,61 +37,79 @@ class Single:
     id: str = attrs.field(default=attrs.Factory(lambda single: single.key, takes_self=True))
 
 
-@attrs.frozen
-class Sweep:
-    """Ask for one page of the list."""
-
-    number: int
-    size: int
-
-
 Fetch = Single | Sweep
-Settled = tuple[str, Task | KlingError]
+News = tuple[str, Task | KlingError]
+"""Of an awaited id: its task with another status than before, the ended task, or the error that ends the wait."""
 
 
-@attrs.define(eq=False)
-class _Round:
-    """One walk down the list, for the keys that were due when it began."""
+@attrs.frozen(eq=False)
+class _Look:
+    """A page under way: since when, whom it has to show, and whether it was read for those of unknown place."""
 
+    sweep: Sweep
+    since: float
     unseen: set[str]
-    page: Sweep
-    last_page: int
-    in_flight: bool = False
+    scouting: bool
+
+
+@attrs.frozen(eq=False)
+class _Visit:
+    """One answer: when it came, since when it was on its way, by how much pauses are longer, and what is new."""
+
+    now: float
+    since: float
+    jitter: float
+    news: list[News] = attrs.field(factory=list)
 
 
 class Watch:
-    """The awaited tasks of one resource, by the id that each was asked for with (the vendor's or the caller's)."""
+    """The awaited tasks of one resource, by the id that each was asked for with (the vendor's or the caller's).
 
-    def __init__(self, policy: PollPolicy) -> None:
+    `draw` gives numbers from 0 to 1, for jitter; `rhythm` is what earlier watches have learnt.
+    """
+
+    def __init__(self, policy: PollPolicy, draw: Callable[[], float], rhythm: Rhythm) -> None:
         self._policy = policy
+        self._draw = draw
+        self._rhythm = rhythm
         self._awaited: dict[str, Awaited] = {}
-        self._round: _Round | None = None
-        self._to_ask: dict[str, None] = {}  # in order; keys that wait for a free single query
-        self._asking = 0
-        self._next_due = inf
+        self._places = Places(self._awaited)
+        self._scout = Scout(policy)
+        self._looks: dict[int, _Look] = {}  # by the identity of their fetches, as are those below
+        self._asking: dict[int, tuple[Single, float]] = {}  # and since when
+        self._to_ask: dict[str, None] = {}  # in order; who waits for a free single query
+        self._heard = -inf
 
     def __repr__(self) -> str:
-        sweep = f", sweeping page {self._round.page.number}" if self._round else ""
-        return f"<Watch {len(self._awaited)} awaited, {self._asking + len(self._to_ask)} asked for singly{sweep}>"
+        pages = "".join(f", reading page {look.sweep.number}" for look in self._looks.values())
+        singly = len(self._asking) + len(self._to_ask)
+        return f"<Watch {len(self._awaited)} awaited, {singly} asked for singly{pages}>"
 
     def __len__(self) -> int:
         return len(self._awaited)
 
-    def add(self, key: str, now: float, *, last: Task | None = None) -> None:
-        """Starts to await a task: one that was just seen is due in an interval, a bare id at once."""
+    def add(self, key: str, now: float, *, last: Task | None = None) -> list[News]:
+        """Starts to await a task: one that was just seen is due after a pause, a bare id at once.
+
+        What `last` has news of, should the task be awaited already, is returned.
+        """
         known = self._awaited.get(key)
-        if known is None:
-            known = self._awaited[key] = Awaited(now if last is None else now + self._policy.interval, last)
-            self._next_due = min(self._next_due, known.due)
-        if last is not None:
-            known.last = later(known.last, last)
+        if known is not None:
+            before = known.last
+            known.last = before if last is None else later(before, last)
+            return _moved(key, before, known.last)
+        awaited = self._awaited[key] = Awaited(now, last, now if last is None else now - lasted(last))
+        self._scout.somebody_new()
+        self._places.seek(key)
+        self._places.rest(key, now if last is None else now + self._rhythm.pause(now - awaited.born))
+        return []
 
     def discard(self, key: str) -> None:
         """Stops to await a task. An answer that is still to come for it changes nothing."""
-        self._awaited.pop(key, None)
-        self._to_ask.pop(key, None)
-        if self._round is not None:
-            self._round.unseen.discard(key)
+        if (awaited := self._awaited.get(key)) is not None:
+            self._found(key, awaited)
+            self._places.leave(key)
+            del self._awaited[key]
 
     def last(self, key: str) -> Task | None:
         """How an awaited task was last seen."""
@@ -95,127 +120,199 @@ class Watch:
     def wake_at(self) -> float:
         """When something falls due next, if nothing else happens; infinite when nothing will.
 
-        While a sweep is under way, its answer comes first.
+        What has to wait for an answer that is under way counts when that is here.
         """
-        return inf if self._round is not None else self._next_due
+        wake = inf
+        if len(self._looks) < _PAGES_AT_ONCE:
+            wake = min((self._held_back(stretch.due) for stretch in self._places.stretches.values()), default=inf)
+        if not self._is_scouting and self._free > 0:
+            wake = min(wake, max(self._places.seekers_due, self._scout.held_until))
+        return wake
+
+    def heard(self, now: float) -> None:
+        """A callback came: for an interval from now on, looking is only a safety net."""
+        self._heard = now
+
+    def _held_back(self, due: float) -> float:
+        """When to look at what is due, given that callbacks arrive (or not)."""
+        interval = self._policy.interval
+        return min(max(due, self._heard + interval), due + (_HELD_BACK - 1) * interval)
 
     # --- what to fetch -----------------------------------------------------------------------------------------
 
     def plan(self, now: float) -> list[Fetch]:
         """The fetches to start now. Each must be answered by `absorb` or `failed` in the end."""
-        if now >= self._next_due and self._round is None:
-            self._begin(now)
-        return [*self._next_page(), *self._next_singles()]
+        return [*self._next_pages(now), *self._next_scouting(now), *self._next_singles(now)]
 
-    def _begin(self, now: float) -> None:
-        horizon = now + self._policy.interval * _TOGETHER
-        due = [key for key, awaited in self._awaited.items() if not awaited.busy and awaited.due <= horizon]
-        for key in due:
-            self._awaited[key].busy = True
-        if len(due) > self._policy.singles:
-            size = min(spec.PAGE_SIZE_MAX, max(_SMALLEST_PAGE, 2 * len(due)))
-            # One page more than they fill: others' tasks stand between ours.
-            self._round = _Round(set(due), Sweep(spec.PAGE_NUM_DEFAULT, size), -(-len(due) // size) + 1)
-        else:
-            self._to_ask.update(dict.fromkeys(due))
-        self._next_due = min((a.due for a in self._awaited.values() if not a.busy), default=inf)
+    def _next_pages(self, now: float) -> Iterator[Sweep]:
+        """Pages for stretches of the list where somebody is due; who is alone there gets a query instead."""
+        stretches = self._places.stretches
+        for number in sorted(number for number, stretch in stretches.items() if self._held_back(stretch.due) <= now):
+            if len(self._looks) >= _PAGES_AT_ONCE:
+                return
+            due = self._places.due_in(number, now, self._horizon(now))
+            if len(due) > self._policy.singles:
+                yield self._look_for(due, self._places.page_for(due), now)
+            else:
+                self._queue(due)
 
-    def _next_page(self) -> list[Fetch]:
-        if self._round is None or self._round.in_flight:
-            return []
-        if len(self._round.unseen) <= self._policy.singles:
-            self._end(self._round)
-            return []
-        self._round.in_flight = True
-        return [self._round.page]
+    def _horizon(self, now: float) -> float:
+        return now + self._policy.interval * _TOGETHER
 
-    def _end(self, round_: _Round) -> None:
-        self._to_ask.update(dict.fromkeys(round_.unseen))
-        self._round = None
-
-    def _next_singles(self) -> list[Fetch]:
-        free = self._policy.concurrency - self._asking
-        keys = list(self._to_ask)[: max(free, 0)]
+    def _queue(self, keys: Iterable[str]) -> None:
         for key in keys:
+            self._awaited[key].busy = True
+            self._to_ask[key] = None
+
+    def _look_for(self, keys: Iterable[str], sweep: Sweep, now: float, *, scouting: bool = False) -> Sweep:
+        look = self._looks[id(sweep)] = _Look(sweep, now, set(keys), scouting)
+        for key in look.unseen:
+            self._awaited[key].busy = True
+            self._awaited[key].sought = look.unseen
+        return sweep
+
+    def _next_scouting(self, now: float) -> Iterator[Sweep]:
+        """The next page for those of unknown place, if there are several and it is time for that."""
+        seekers = len(self._places.seekers)
+        if self._seekers_due(now) and seekers > self._policy.singles and self._scout.ready(now):
+            sweep = self._scout.page(seekers, alone=not self._places.stretches)
+            # Whoever is known to stand there need not be looked for by a page of their own.
+            due = self._places.due_in(sweep.first // STRETCH, inf, self._horizon(now))
+            yield self._look_for(due, sweep, now, scouting=True)
+
+    def _seekers_due(self, now: float) -> bool:
+        return max(self._places.seekers_due, self._scout.held_until) <= now and not self._is_scouting
+
+    @property
+    def _is_scouting(self) -> bool:
+        return any(look.scouting for look in self._looks.values())
+
+    def _next_singles(self, now: float) -> Iterator[Single]:
+        for key in list(islice(self._to_ask, self._free)):
             del self._to_ask[key]
-        self._asking += len(keys)
-        return [Single(key, self._awaited[key].ask_as(key)) for key in keys]
+            yield self._ask(key, now)
+        if self._seekers_due(now):
+            for key in islice(self._places.next_seekers(now), self._free):
+                self._awaited[key].busy = True
+                yield self._ask(key, now)
+
+    def _ask(self, key: str, now: float) -> Single:
+        single = Single(key, self._awaited[key].ask_as(key))
+        self._asking[id(single)] = (single, now)
+        return single
+
+    @property
+    def _free(self) -> int:
+        return self._policy.concurrency - len(self._asking)
 
     # --- what came back ----------------------------------------------------------------------------------------
 
     def absorb(
-        self, tasks: Iterable[Task], now: float, *, fetch: Fetch | None = None, unreadable: int = 0
-    ) -> list[Settled]:
-        """What the tasks settle: those that ended. Tasks seen anywhere count, awaited or not.
+        self, tasks: Sequence[Task], now: float, *, fetch: Fetch | None = None, unreadable: int = 0
+    ) -> list[News]:
+        """What is new of the awaited tasks. Tasks seen anywhere count.
 
-        `fetch` is the planned fetch that they answer, `None` when they came from elsewhere; `unreadable` counts the
-        records of its page that were no tasks.
+        `fetch` is the planned fetch that they answer, in the order of its answer, `None` when they came from
+        elsewhere; `unreadable` counts the records of its page that were no tasks.
         """
-        count, settled = unreadable, list[Settled]()
-        for task in tasks:
-            count += 1
-            for key in self._keys_of(task, fetch):
-                if key in self._awaited:
-                    settled += self._saw(key, task, now)
-        if fetch is not None:
-            self._answered(fetch, now, full=isinstance(fetch, Sweep) and count >= fetch.size)
-        return settled
+        look = self._looks.pop(id(fetch), None)
+        asked, since = self._asking.pop(id(fetch), (None, now if look is None else look.since))
+        visit = _Visit(now, since, 1.0 + _JITTER * self._draw())
+        seekers = len(self._places.seekers)
+        places = count(fetch.first) if isinstance(fetch, Sweep) else repeat(NOWHERE)
+        for task, place in zip(tasks, places, strict=False):
+            for key in self._keys_of(task, asked):
+                if (awaited := self._awaited.get(key)) is not None:
+                    self._saw(key, awaited, task, place, visit)
+        if asked is not None and (awaited := self._awaited.get(asked.key)) is not None:
+            self._rest(asked.key, awaited, visit)
+        if look is not None:
+            self._read(look, now, seekers, full=len(tasks) + unreadable >= look.sweep.size)
+        return visit.news
 
-    def _keys_of(self, task: Task, fetch: Fetch | None) -> set[str]:
-        keys = {task.id, task.external_task_id or task.id}
+    def _keys_of(self, task: Task, asked: Single | None) -> Iterable[str]:
+        if task.external_task_id is not None:
+            return (task.id,) if task.external_task_id == task.id else (task.id, task.external_task_id)
         # Asked for by the caller's own id, the vendor may answer without repeating it.
-        if isinstance(fetch, Single) and task.external_task_id is None:
-            last = self.last(fetch.key)
-            if last is None or last.id == task.id:
-                keys.add(fetch.key)
-        return keys
+        if asked is None or asked.key == task.id:
+            return (task.id,)
+        last = self.last(asked.key)
+        return (task.id, asked.key) if last is None or last.id == task.id else (task.id,)
 
-    def _saw(self, key: str, task: Task, now: float) -> list[Settled]:
-        awaited = self._awaited[key]
-        if (outcome := awaited.saw(task, now, self._policy)) is not None:
+    def _saw(self, key: str, awaited: Awaited, task: Task, place: int, visit: _Visit) -> None:
+        before = awaited.last
+        outcome = awaited.saw(task, visit.now, self._policy)
+        if outcome is not None:
+            self._rhythm.learn(task)
             self.discard(key)
-            return [(key, outcome)]
-        if self._round is not None and key in self._round.unseen:
-            self._round.unseen.discard(key)
-        elif key in self._to_ask:
+            visit.news.append((key, outcome))
+            return
+        if awaited.last is not before and awaited.last is not None:
+            awaited.born = min(awaited.born, visit.now - lasted(awaited.last))
+            visit.news.extend(_moved(key, before, awaited.last))
+        if place != NOWHERE:
+            awaited.strayed = False
+            self._places.put(key, place)
+        self._found(key, awaited)
+        if not awaited.busy:  # else its own query is under way, and will say when to look next
+            self._rest(key, awaited, visit)
+
+    def _found(self, key: str, awaited: Awaited) -> None:
+        """It need not be looked for, nor asked for, any more."""
+        if awaited.sought is not None:
+            awaited.sought.discard(key)
+            awaited.sought, awaited.busy = None, False
+        elif awaited.busy and key in self._to_ask:
             del self._to_ask[key]
-        elif awaited.busy:
-            return []  # its own query is under way, and will say when to look next
-        self._rest(awaited, now + self._policy.interval)
-        return []
+            awaited.busy = False
 
-    def _answered(self, fetch: Fetch, now: float, *, full: bool) -> None:
-        """Marks a planned fetch as over: the next page, or singles for what this one did not show."""
-        if isinstance(fetch, Single):
-            self._asking -= 1
-            if fetch.key in self._awaited:
-                self._rest(self._awaited[fetch.key], now + self._policy.interval)
-        elif self._round is not None and self._round.page == fetch:
-            self._round.in_flight = False
-            if full and fetch.number < self._round.last_page:
-                self._round.page = Sweep(fetch.number + 1, fetch.size)
+    def _rest(self, key: str, awaited: Awaited, visit: _Visit) -> None:
+        """Sets when to look next: a pause after this look was begun, so that slow answers do not make looks rarer."""
+        awaited.busy = False
+        pause = self._rhythm.pause(visit.now - awaited.born) * visit.jitter
+        self._places.rest(key, max(visit.since + pause, visit.now + pause / 2))
+
+    def _read(self, look: _Look, now: float, seekers: int, *, full: bool) -> None:
+        """A page is over: whom it did not show may have been pushed behind it, or else is asked for singly."""
+        left = len(self._places.seekers)
+        if look.scouting:
+            self._scout.read(look.sweep, now, full=full, found=seekers - left, left=left)
+        for key in look.unseen:
+            awaited = self._awaited[key]
+            awaited.sought, awaited.busy = None, False
+            if full and not awaited.strayed:
+                awaited.strayed = True
+                self._places.put(key, look.sweep.behind)
+                self._places.rest(key, awaited.due)
             else:
-                self._end(self._round)
+                awaited.strayed = False
+                self._places.seek(key)
+                self._queue([key])
 
-    def failed(self, fetch: Fetch, error: KlingError, now: float) -> list[Settled]:
+    def failed(self, fetch: Fetch, error: KlingError, now: float) -> list[News]:
         """What a failed fetch settles: nothing while the trouble may pass; the deadline is the waiter's own."""
-        if isinstance(fetch, Single):
-            self._asking -= 1
-            keys = [fetch.key]
-        else:
-            keys = [] if self._round is None else list(self._round.unseen)
-            self._round = None
-        return [settled for key in keys if key in self._awaited for settled in self._troubled(key, error, now)]
+        look = self._looks.pop(id(fetch), None)
+        asked, _ = self._asking.pop(id(fetch), (None, now))
+        keys = list(look.unseen) if look is not None else [] if asked is None else [asked.key]
+        if look is not None and look.scouting:
+            self._scout.failed(now)
+            if not worth_retrying(error):
+                keys += self._places.seekers
+        return [news for key in keys if key in self._awaited for news in self._troubled(key, error, now)]
 
-    def _troubled(self, key: str, error: KlingError, now: float) -> list[Settled]:
+    def _troubled(self, key: str, error: KlingError, now: float) -> list[News]:
         awaited = self._awaited[key]
         if (ending := awaited.troubled(error, now, self._policy)) is not None:
             self.discard(key)
-            return [(key, ending)]
-        self._rest(awaited, awaited.due)
+            return [(key, about(ending, awaited.last))]
+        self._found(key, awaited)
+        awaited.busy = False
+        self._places.rest(key, awaited.due)
         return []
 
-    def _rest(self, awaited: Awaited, due: float) -> None:
-        awaited.busy = False
-        awaited.due = due
-        self._next_due = min(self._next_due, due)
+
+def _moved(key: str, before: Task | None, last: Task | None) -> list[News]:
+    """The news that a task has another status. Of an end this is not the place: it may lack its video still."""
+    if last is None or last.status.ended or (before is not None and before.status is last.status):
+        return []
+    return [(key, last)]

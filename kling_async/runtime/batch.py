@@ -251,7 +251,7 @@ class Batch:
         if entry.state == "failed":
             return await self._looked_at_again(entry.key, job.task, job)
         try:
-            job.task = (await self._kind(job.request).waiter.wait_all([job.task], timeout=self._timeout))[0]
+            job.task = await self._kind(job.request).waiter.wait(job.task, timeout=self._timeout)
         except KlingError as error:
             job.task = _last_seen(error) or job.task
             if job.task.status.ended:

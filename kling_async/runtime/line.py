@@ -17,6 +17,7 @@ from kling_async.errors import APIError, ClientClosed, ConcurrencyLimited, Kling
 from kling_async.models import Task
 from kling_async.policies import SlotPolicy
 from kling_async.rules.slots import Slots
+from kling_async.runtime.listeners import One
 from kling_async.runtime.waiter import Waiter
 
 _log = logging.getLogger("kling_async")
@@ -43,7 +44,7 @@ class Line:
         self._turns: dict[int, asyncio.Future[None]] = {}
         self._tasks: dict[int, Task] = {}
         self._tickets: dict[str, int] = {}  # by the task's id
-        self._watched: dict[int, asyncio.Future[Task]] = {}
+        self._watched: dict[int, One] = {}
         self._timer: asyncio.TimerHandle | None = None
         self._told_of_foreign = False
 
@@ -185,7 +186,7 @@ class Line:
             return
         for ticket in self._tasks.keys() - self._watched.keys():
             watched = self._watched[ticket] = self._waiter.watch(self._tasks[ticket])
-            watched.add_done_callback(functools.partial(self._unwatchable, ticket))
+            watched.future.add_done_callback(functools.partial(self._unwatchable, ticket))
 
     def _unwatchable(self, ticket: int, _: asyncio.Future[Task]) -> None:
         """The task ended, or cannot be asked for any more: either way its slot is not ours to count."""

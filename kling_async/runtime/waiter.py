@@ -1,24 +1,28 @@
-"""The one poller of a resource, and everybody who waits: id -> futures, settled by whatever is seen anywhere."""
+"""The one poller of a resource, and everybody who waits: whatever is seen anywhere settles who waits for it."""
 
 from __future__ import annotations
 
 import asyncio
-import copy
 import logging
-from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Sequence
+from contextlib import suppress
 from math import isinf
 from weakref import WeakMethod
 
-from kling_async.errors import ClientClosed, KlingError, NotFound
-from kling_async.models import Task, TaskFailed, TaskStatus, WaitTimeout
+from kling_async.errors import ClientClosed, KlingError
+from kling_async.models import Task, TaskStatus, WaitTimeout
 from kling_async.policies import PollPolicy
-from kling_async.rules.watch import Fetch, Settled, Single, Watch
+from kling_async.rules.awaited import about
+from kling_async.rules.parked import Parked
+from kling_async.rules.rhythm import Rhythm
+from kling_async.rules.watch import Fetch, News, Single, Watch
 from kling_async.rules.wire import page_call, read_task, read_tasks, task_call
+from kling_async.runtime.listeners import Changes, Each, End, Listener, One, Several
 from kling_async.runtime.transport import Transport
 
 _log = logging.getLogger("kling_async")
 
-_Ending = asyncio.Future[Task]
+_AT_ONCE = 1000  # how many tasks are taken in before others get their turn
 
 
 class Waiter:
@@ -28,18 +32,47 @@ class Waiter:
         self._transport = transport
         self._path = path
         self._policy = policy
-        self._watch = Watch(policy)
-        self._endings: dict[str, set[_Ending]] = {}
+        self._rhythm = Rhythm(policy.interval)
+        self._parked = Parked()
         self._poller: asyncio.Task[None] | None = None  # the one at work
         self._pollers = set[asyncio.Task[None]]()  # and those that still put their fetches away
+        self._told: Callable[[], Callable[[Task], None] | None] = lambda: None
+        self._begin_anew()
+
+    def _begin_anew(self) -> None:
+        self._watch = Watch(self._policy, self._transport.draw, self._rhythm)
+        self._listeners: dict[str, set[Listener]] = {}
         self._stirred = asyncio.Event()
-        self._listener: Callable[[], Callable[[Task], None] | None] = lambda: None
 
     def __repr__(self) -> str:
         polling = "polling" if self._poller else "idle"
-        return f"<Waiter {sum(map(len, self._endings.values()))} waiting, {polling}, {self._watch!r}>"
+        return f"<Waiter {sum(map(len, self._listeners.values()))} waiting, {polling}, {self._watch!r}>"
 
     # --- for those who wait ------------------------------------------------------------------------------------
+
+    async def wait(self, task: Task | str, *, timeout: float | None) -> Task:
+        """The succeeded task.
+
+        Raises:
+            TaskFailed: it failed.
+            WaitTimeout: `timeout` seconds (`None`: no bound) were over.
+            KlingError: the wait cannot go on.
+        """
+        one, timer = One(), None
+        self._listen(task, one)
+        try:
+            if timeout is not None and not one.future.done():
+                if timeout <= 0:
+                    raise _timed_out([self._last(task)], timeout)
+                timer = asyncio.get_running_loop().call_later(timeout, self._late, one, task, timeout)
+            return await one.future
+        finally:
+            if timer is not None:
+                timer.cancel()
+            self._unlisten(_key(task), one)
+
+    def _late(self, one: One, task: Task | str, timeout: float) -> None:
+        one.ended(_key(task), _timed_out([self._last(task)], timeout))
 
     async def wait_all(self, tasks: Sequence[Task | str], *, timeout: float | None) -> list[Task]:
         """The succeeded tasks in the order given.
@@ -49,33 +82,43 @@ class Waiter:
             WaitTimeout: `timeout` seconds (`None`: no bound) were over; the error has all that had not ended.
             KlingError: the wait for one of them cannot go on.
         """
-        endings = self._endings_of(tasks)
-        try:
-            await self._until_done(endings, timeout, asyncio.FIRST_EXCEPTION)
-            pending = [task for task, ending in zip(tasks, endings, strict=True) if not ending.done()]
-            for ending in endings:
-                if ending.done():
-                    ending.result()
-            if pending:
-                raise self._timed_out(pending, timeout)
-            return [ending.result() for ending in endings]
-        finally:
-            self._forget(tasks, endings)
+        ends, late = await self._wait_for(tasks, timeout, patient=False)
+        for end in ends:
+            if isinstance(end, BaseException):
+                raise end
+        if late:
+            raise _timed_out(late, timeout)
+        return [end for end in ends if isinstance(end, Task)]
 
     async def wait_each(self, tasks: Sequence[Task | str], *, timeout: float | None) -> list[Task | KlingError]:
-        """What `wait_all` would return or raise for each task by itself, in the order given."""
-        endings = self._endings_of(tasks)
-        try:
-            await self._until_done(endings, timeout, asyncio.ALL_COMPLETED)
-            return [self._outcome(task, ending, timeout) for task, ending in zip(tasks, endings, strict=True)]
-        finally:
-            self._forget(tasks, endings)
+        """What `wait` would return or raise for each task by itself, in the order given."""
+        ends, late = await self._wait_for(tasks, timeout, patient=True)
+        late.reverse()
+        outcomes = list[Task | KlingError]()
+        for end in ends:
+            if not isinstance(end, Task | KlingError | None):
+                raise end  # a fault of ours is nobody's outcome
+            outcomes.append(_timed_out([late.pop()], timeout) if end is None else end)
+        return outcomes
 
-    def _outcome(self, task: Task | str, ending: _Ending, timeout: float | None) -> Task | KlingError:
+    async def _wait_for(
+        self, tasks: Sequence[Task | str], timeout: float | None, *, patient: bool
+    ) -> tuple[list[End | None], list[Task | str]]:
+        """How each ended, `None` for what had not when it was over; and these, as they were last seen."""
+        keys = dict.fromkeys(map(_key, tasks))
+        several = Several(keys, patient=patient)
+        deadline = None if timeout is None else asyncio.get_running_loop().time() + timeout
         try:
-            return ending.result() if ending.done() else self._timed_out([task], timeout)
-        except KlingError as error:
-            return error
+            await self._listen_to_all(tasks, several)
+            if keys and (timeout is None or timeout > 0):
+                with suppress(TimeoutError):
+                    async with asyncio.timeout_at(deadline):
+                        await several.over.wait()
+            ends = [several.ends.get(_key(task)) for task in tasks]
+            late = [self._last(task) for task, end in zip(tasks, ends, strict=True) if end is None]
+            return ends, late
+        finally:
+            self._unlisten_to_all(keys, several)
 
     async def as_completed(self, tasks: Sequence[Task | str], *, timeout: float | None) -> AsyncIterator[Task]:
         """The ended tasks, failed ones included, in the order in which their ends are seen.
@@ -84,57 +127,75 @@ class Waiter:
             WaitTimeout: `timeout` seconds (`None`: no bound) were over; the error has all that had not ended.
             KlingError: the wait for one of them cannot go on.
         """
-        done: asyncio.Queue[_Ending] = asyncio.Queue()
+        async for task in self._hear_of(tasks, Each([_key(task) for task in tasks]), timeout):
+            yield task
+
+    async def events(self, tasks: Sequence[Task | str], *, timeout: float | None) -> AsyncIterator[Task]:
+        """Each task whenever its status has changed, up to its end. Raises as `as_completed`."""
+        async for task in self._hear_of(tasks, Changes(map(_key, tasks)), timeout):
+            yield task
+
+    async def _hear_of(
+        self, tasks: Sequence[Task | str], listener: Each | Changes, timeout: float | None
+    ) -> AsyncIterator[Task]:
         deadline = None if timeout is None else asyncio.get_running_loop().time() + timeout
-        endings = self._endings_of(tasks)
         try:
-            left = dict(zip(endings, tasks, strict=True))
-            for ending in endings:
-                ending.add_done_callback(done.put_nowait)
-            while left:
+            await self._listen_to_all(tasks, listener)
+            while True:
                 # The bound is set anew around each step: it must not run out inside the caller's loop body.
                 try:
                     async with asyncio.timeout_at(deadline):
-                        ended = await done.get()
+                        news = await listener.next()
                 except TimeoutError:
-                    raise self._timed_out(left.values(), timeout) from None
-                del left[ended]
-                yield _ended(ended)
+                    late = [self._last(task) for task in tasks if listener.awaits(_key(task))]
+                    raise _timed_out(late, timeout) from None
+                if isinstance(news, BaseException):
+                    raise news
+                if news is None:
+                    return
+                yield news
         finally:
-            self._forget(tasks, endings)
+            self._unlisten_to_all(dict.fromkeys(map(_key, tasks)), listener)
 
-    @staticmethod
-    async def _until_done(endings: Sequence[_Ending], timeout: float | None, when: str) -> None:
-        if endings:
-            await asyncio.wait(endings, timeout=timeout, return_when=when)
+    def _last(self, task: Task | str) -> Task | str:
+        return self._watch.last(_key(task)) or task
 
-    def _timed_out(self, tasks: Iterable[Task | str], timeout: float | None) -> WaitTimeout:
-        """The error of a wait that was over before these tasks were."""
-        pending = tuple(self._watch.last(_key(task)) or task for task in tasks)
-        count = "the task" if len(pending) == 1 else f"{len(pending)} tasks"
-        return WaitTimeout(f"{count} had not ended after {timeout or 0:g} s", pending=pending)
+    def watch(self, task: Task) -> One:
+        """Keeps the poller busy with a task until `unwatch`; nobody has to await the future in it."""
+        one = One()
+        self._listen(task, one)
+        return one
+
+    def unwatch(self, task: Task, watched: One) -> None:
+        """Lets go of what `watch` gave."""
+        watched.future.cancel()
+        self._unlisten(task.id, watched)
 
     def absorb(self, tasks: Iterable[Task]) -> None:
         """Takes in tasks that were seen elsewhere: a page that somebody walked, an answer to a query."""
         seen = list(tasks)
         self._tell_ended(seen)
-        if self._endings:
-            self._settle(self._watch.absorb(seen, asyncio.get_running_loop().time()), {})
+        if self._listeners:
+            self._tell(self._watch.absorb(seen, asyncio.get_running_loop().time()))
 
-    def watch(self, task: Task) -> asyncio.Future[Task]:
-        """A future of the ended task, which nobody has to await. It keeps the poller busy until `unwatch`."""
-        return self._endings_of([task])[0]
+    def hear(self, task: Task) -> None:
+        """Takes in a task that a verified callback told of. Its end is kept for whoever waits for it later.
 
-    def unwatch(self, task: Task, watched: asyncio.Future[Task]) -> None:
-        """Lets go of a future that `watch` gave."""
-        self._forget([task], [watched])
+        While callbacks arrive, polls become rare; an interval after the last one they are as frequent as ever.
+        """
+        now = asyncio.get_running_loop().time()
+        is_awaited = task.id in self._listeners or task.external_task_id in self._listeners
+        self._watch.heard(now)
+        self.absorb([task])
+        if task.status.ended and not is_awaited and (task.videos or task.status is TaskStatus.FAILED):
+            self._parked.put(task, now)
 
     def tell(self, listener: Callable[[Task], None]) -> None:
         """Tells a bound method of every ended task that is seen, awaited or not, perhaps several times."""
-        self._listener = WeakMethod(listener)  # a circle would keep a client that nobody closed from being noticed
+        self._told = WeakMethod(listener)  # a circle would keep a client that nobody closed from being noticed
 
     def _tell_ended(self, tasks: Iterable[Task]) -> None:
-        if (listener := self._listener()) is not None:
+        if (listener := self._told()) is not None:
             for task in tasks:
                 if task.status.ended:
                     listener(task)
@@ -150,34 +211,61 @@ class Waiter:
         if ours:
             await asyncio.wait(ours)
 
-    # --- futures -----------------------------------------------------------------------------------------------
+    # --- listeners ---------------------------------------------------------------------------------------------
 
-    def _endings_of(self, tasks: Iterable[Task | str]) -> list[_Ending]:
-        """A future for each task; nobody has to await it."""
-        endings = [self._ending(task) for task in tasks]
-        self._stirred.set()
-        return endings
+    async def _listen_to_all(self, tasks: Sequence[Task | str], listener: Listener) -> None:
+        for number, task in enumerate(tasks, 1):
+            self._listen(task, listener)
+            if number % _AT_ONCE == 0:
+                await asyncio.sleep(0)
 
-    def _ending(self, task: Task | str) -> _Ending:
-        loop = asyncio.get_running_loop()
-        ending: _Ending = loop.create_future()
-        if isinstance(task, Task) and task.status.ended:
-            _end(ending, task)
-            return ending
+    def _listen(self, task: Task | str, listener: Listener) -> None:
+        """Tells the listener of the task from now on; at once, where there is something to tell already."""
+        key, now = _key(task), asyncio.get_running_loop().time()
+        given = task if isinstance(task, Task) else None
+        end = given if given is not None and given.status.ended else self._parked.get(key, now)
+        if end is not None:
+            listener.ended(key, end)
+            return
         self._see_to_poller()
-        key = _key(task)
-        self._watch.add(key, loop.time(), last=task if isinstance(task, Task) else None)
-        self._endings.setdefault(key, set()).add(ending)
-        return ending
+        self._tell(self._watch.add(key, now, last=given))
+        last = self._watch.last(key)
+        if last is not None and not last.status.ended and (given is None or given.status is not last.status):
+            listener.changed(key, last)
+        self._listeners.setdefault(key, set()).add(listener)
+        self._stirred.set()
+
+    def _unlisten_to_all(self, keys: Iterable[str], listener: Listener) -> None:
+        for key in keys:
+            self._unlisten(key, listener)
+
+    def _unlisten(self, key: str, listener: Listener) -> None:
+        """Lets go of a listener, and of a task that nobody awaits any more."""
+        others = self._listeners.get(key)
+        if others is None:
+            return
+        others.discard(listener)
+        if not others:
+            del self._listeners[key]
+            self._watch.discard(key)
+            if not self._listeners:
+                self._stirred.set()
+
+    def _tell(self, news: Iterable[News]) -> None:
+        for key, outcome in news:
+            if isinstance(outcome, Task) and not outcome.status.ended:
+                for listener in self._listeners.get(key, ()):
+                    listener.changed(key, outcome)
+            else:
+                for listener in self._listeners.pop(key, ()):
+                    listener.ended(key, outcome if isinstance(outcome, Task) else about(outcome, None))
 
     def _see_to_poller(self) -> None:
         """A poller of the running loop, with a watch of its own: what an earlier one left behind is void."""
         loop = asyncio.get_running_loop()
         if self._poller is None or self._poller.get_loop() is not loop or self._poller.done():
             self._transport.claim()  # or else this would take the poller from a loop that still runs
-            self._watch = Watch(self._policy)
-            self._endings = {}
-            self._stirred = asyncio.Event()
+            self._begin_anew()
             self._poller = loop.create_task(self._poll(), name=f"kling_async poller of {self._path}")
             self._pollers.add(self._poller)
             self._poller.add_done_callback(self._pollers.discard)
@@ -185,34 +273,12 @@ class Waiter:
     def _stop_polling(self, error: BaseException) -> None:
         """Tells everybody who waits; whoever waits from now on starts a poller anew."""
         self._poller = None
-        self._fail_all(error)
-
-    def _forget(self, tasks: Iterable[Task | str], endings: Iterable[_Ending]) -> None:
-        """Lets go of futures that nobody awaits any more, and of tasks that nobody waits for."""
-        for task, ending in zip(tasks, endings, strict=True):
-            key = _key(task)
-            ending.cancel()
-            others = self._endings.get(key)
-            if others is not None:
-                others.discard(ending)
-                if not others:
-                    del self._endings[key]
-                    self._watch.discard(key)
-        if not self._endings:
-            self._stirred.set()
-
-    def _settle(self, settled: Iterable[Settled], known: Mapping[str, Task | None]) -> None:
-        for key, outcome in settled:
-            for ending in self._endings.pop(key, ()):
-                _end(ending, outcome if isinstance(outcome, Task) else _about(outcome, known.get(key)))
-
-    def _fail_all(self, error: BaseException) -> None:
-        for key, endings in list(self._endings.items()):
+        left, self._listeners = self._listeners, {}
+        for key, listeners in left.items():
             last = self._watch.last(key)
             self._watch.discard(key)
-            del self._endings[key]
-            for ending in endings:
-                _end(ending, _about(error, last) if isinstance(error, KlingError) else error)
+            for listener in listeners:
+                listener.ended(key, about(error, last) if isinstance(error, KlingError) else error)
 
     # --- the poller --------------------------------------------------------------------------------------------
 
@@ -221,7 +287,7 @@ class Waiter:
         loop, this = asyncio.get_running_loop(), asyncio.current_task()
         fetches = set[asyncio.Task[None]]()
         try:
-            while self._endings and self._poller is this:
+            while self._listeners and self._poller is this:
                 self._stirred.clear()
                 for fetch in self._watch.plan(loop.time()):
                     under_way = loop.create_task(self._fetch(fetch))
@@ -259,53 +325,30 @@ class Waiter:
             self._stirred.set()
 
     async def _look(self, fetch: Fetch) -> None:
-        """Whatever comes of a fetch goes to the watch, and what that settles to the futures."""
+        """Whatever comes of a fetch goes to the watch, and what is new by that to who listens."""
         clock = asyncio.get_running_loop().time
+        watch = self._watch
         try:
             tasks, unreadable = await self._ask(fetch)
         except KlingError as error:
             _log.info("a poll of %s failed: %s", self._path, error)
-            known = {key: self._watch.last(key) for key in self._endings}
-            self._settle(self._watch.failed(fetch, error, clock()), known)
+            self._tell(watch.failed(fetch, error, clock()))
         else:
             self._tell_ended(tasks)
-            self._settle(self._watch.absorb(tasks, clock(), fetch=fetch, unreadable=unreadable), {})
+            self._tell(watch.absorb(tasks, clock(), fetch=fetch, unreadable=unreadable))
 
     async def _ask(self, fetch: Fetch) -> tuple[Sequence[Task], int]:
         if isinstance(fetch, Single):
             return [read_task(await self._transport.read_once(task_call(self._path, fetch.id)))], 0
-        return read_tasks(await self._transport.read_once(page_call(self._path, fetch.number, fetch.size)))
+        call = page_call(self._path, fetch.number, fetch.size)
+        return read_tasks(await self._transport.read_once(call), known=self._watch.last)
 
 
 def _key(task: Task | str) -> str:
     return task if isinstance(task, str) else task.id
 
 
-def _end(ending: _Ending, outcome: Task | BaseException) -> None:
-    """Settles a future. One that nobody looks at any more must not complain."""
-    if isinstance(outcome, Task) and outcome.status is not TaskStatus.FAILED:
-        ending.set_result(outcome)
-        return
-    if isinstance(outcome, Task):
-        reason = outcome.status_message or "the vendor gave no reason"
-        outcome = TaskFailed(f"task {outcome.id} failed: {reason}", task=outcome)
-    ending.set_exception(outcome)
-    ending.exception()
-
-
-def _ended(ending: _Ending) -> Task:
-    try:
-        return ending.result()
-    except TaskFailed as failed:
-        return failed.task
-
-
-def _about(error: KlingError, last: Task | None) -> KlingError:
-    """A copy of the error for one of many who get it, with what is known of the task."""
-    own = copy.copy(error)
-    own.__cause__ = error.__cause__
-    if last is not None:
-        own.created, own.task_id, own.external_task_id = "yes", last.id, last.external_task_id
-    elif own.created == "no" and not isinstance(error, NotFound):
-        own.created = "unknown"  # an id that was never seen; only the vendor's word would be proof
-    return own
+def _timed_out(late: Sequence[Task | str], timeout: float | None) -> WaitTimeout:
+    """The error of a wait that was over before these tasks were."""
+    count = "the task" if len(late) == 1 else f"{len(late)} tasks"
+    return WaitTimeout(f"{count} had not ended after {timeout or 0:g} s", pending=tuple(late))

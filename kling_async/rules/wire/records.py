@@ -43,10 +43,11 @@ def read_task(envelope: Envelope) -> Task:
     return _read(envelope, _task, envelope.data)
 
 
-def read_tasks(envelope: Envelope) -> tuple[tuple[Task, ...], int]:
+def read_tasks(envelope: Envelope, *, known: Callable[[str], Task | None] | None = None) -> tuple[tuple[Task, ...], int]:
     """The tasks of one page in the vendor's order, and how many of its records cannot be read.
 
-    One bad record must not hide the others. Whoever asks for such a task by its id gets the error.
+    One bad record must not hide the others. Whoever asks for such a task by its id gets the error. `known` tells how
+    the task of an id was last seen: where the record is still the same, it is that very task, and nothing is read.
 
     Raises:
         MalformedResponse: the page is no list.
@@ -56,8 +57,24 @@ def read_tasks(envelope: Envelope) -> tuple[tuple[Task, ...], int]:
     if not isinstance(records, list):
         del records  # as below, in `_read`
         raise _unreadable(envelope, "the list of tasks is no list")
-    tasks = tuple(task for record in records if (task := _read_or_none(record)) is not None)
+    if known is None:
+        tasks = tuple(task for record in records if (task := _read_or_none(record)) is not None)
+    else:
+        seen = (_unchanged(record, known) or _read_or_none(record) for record in records)
+        tasks = tuple(task for task in seen if task is not None)
     return tasks, len(records) - len(tasks)
+
+
+def _unchanged(record: object, known: Callable[[str], Task | None]) -> Task | None:
+    """The known task that this record shows no change of."""
+    if not isinstance(record, dict):
+        return None
+    id = record.get("task_id")
+    last = known(id) if isinstance(id, str) else None
+    if last is None:
+        own = _inner(record, "task_info").get("external_task_id")
+        last = known(own) if isinstance(own, str) else None
+    return last if last is not None and last.raw == record else None
 
 
 def read_packs(envelope: Envelope) -> tuple[ResourcePack, ...]:
