@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from typing import NoReturn
 
 import attrs
@@ -119,6 +119,7 @@ class Signer:
     def __init__(self, credentials: Credentials) -> None:
         self.credentials = credentials
         self._header: Secret | None = None
+        self._needles = self._secrets()
         self._good_from = self._good_until = 0.0
         self._skew = 0.0  # the server's clock minus ours, in seconds
         self._told = False
@@ -131,6 +132,7 @@ class Signer:
         """The header's value for a request at `now` (Unix seconds)."""
         if self._header is None or not self._good_from <= now < self._good_until:
             self._header = self._sign(now)
+            self._needles = self._secrets()
         return self._header
 
     def _sign(self, now: float) -> Secret:
@@ -158,16 +160,17 @@ class Signer:
 
         Before anything reads it: what is cut out of it later could hold half a key.
         """
-        for secret in self._secrets():
-            if len(secret) >= _SECRET_LEAST and secret.encode() in answer:
-                answer = answer.replace(secret.encode(), b"<secret>")
+        for secret in self._needles:
+            if secret in answer:
+                answer = answer.replace(secret, b"<secret>")
         return answer
 
-    def _secrets(self) -> Iterator[str]:
+    def _secrets(self) -> list[bytes]:
+        """What must not be said again: the key, and the token of now."""
         credentials = self.credentials
-        yield credentials.key if isinstance(credentials, ApiKey) else credentials.secret_key
-        if self._header is not None:
-            yield self._header.removeprefix("Bearer ")
+        own = credentials.key if isinstance(credentials, ApiKey) else credentials.secret_key
+        token = "" if self._header is None else self._header.removeprefix("Bearer ")
+        return [secret.encode() for secret in dict.fromkeys((own, token)) if len(secret) >= _SECRET_LEAST]
 
     def refused(self, header: str, *, server_time: float | None, now: float) -> bool:
         """Whether a request refused for its token's time (1003, 1004) should be sent once more.

@@ -72,16 +72,16 @@ class PoolLimits:
     """How many requests may be on the wire at once. Creates, reads and files have shares of their own.
 
     Attributes:
-        creates: default 20.
-        reads: queries, listings and polls together; default 20.
+        creates: default 100.
+        reads: queries, listings and polls together; default 100.
         files: downloads; default 4.
 
     Raises:
         ConfigurationError: a number below 1.
     """
 
-    creates: int = attrs.field(default=20, validator=policy_whole(least=1))
-    reads: int = attrs.field(default=20, validator=policy_whole(least=1))
+    creates: int = attrs.field(default=100, validator=policy_whole(least=1))
+    reads: int = attrs.field(default=100, validator=policy_whole(least=1))
     files: int = attrs.field(default=4, validator=policy_whole(least=1))
 
 

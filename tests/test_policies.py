@@ -21,7 +21,7 @@ DEFAULTS: dict[Policy, dict[str, float]] = {
     },
     PollPolicy: {
         "interval": 5.0,
-        "singles": 4,
+        "singles": 1,
         "concurrency": 10,
         "max_failure_wait": 30.0,
         "unknown_status_wait": 600.0,

@@ -80,10 +80,11 @@ class Downloader:
         part = target.with_name(target.name + ".part")
         share = self._pool.share("files")
         try:
-            async with share.gate, share.within(None):
-                if share.session.closed:  # while this one waited for its turn
-                    raise TimeoutError
-                arrived = await self._stream(share.session, source, part)
+            async with share.gate:
+                with share.within(None):
+                    if share.session.closed:  # while this one waited for its turn
+                        raise TimeoutError
+                    arrived = await self._stream(share.session, source, part)
             _check(arrived, target, source.host)
             # The rename is the one step that makes the film appear, and it is whole by then. Not in a thread: one that
             # a cancellation leaves behind could rename what the next download of this path has just begun.

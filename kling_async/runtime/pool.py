@@ -11,11 +11,13 @@ import os
 import warnings
 from collections.abc import AsyncGenerator
 from contextlib import AsyncExitStack, suppress
+from math import inf
 from types import TracebackType
 from typing import Literal
 
 import aiohttp
 import attrs
+from aiohttp.abc import AbstractStreamWriter
 
 from kling_async.errors import ConfigurationError
 from kling_async.policies import PoolLimits
@@ -26,11 +28,17 @@ _CONNECT_SECONDS = 10.0
 Purpose = Literal["creates", "reads", "files"]
 
 
-@attrs.define(eq=False)
-class Sent:
-    """Whether a request's head has left: without that, no server can have acted on it."""
+class Body(aiohttp.BytesPayload):
+    """A create's body, which knows whether it has begun to leave: before that, no server can have acted on it."""
 
-    left: bool = False
+    def __init__(self, body: bytes) -> None:
+        super().__init__(body, content_type="application/json")
+        self.left = False
+
+    async def write_with_length(self, writer: AbstractStreamWriter, content_length: int | None) -> None:
+        """Leaves."""
+        self.left = True
+        await super().write_with_length(writer, content_length)
 
 
 @attrs.define(eq=False)
@@ -39,40 +47,76 @@ class Share:
 
     session: aiohttp.ClientSession
     gate: asyncio.Semaphore
-    under_way: set[asyncio.Timeout] = attrs.field(factory=set, init=False)
+    under_way: set[Within] = attrs.field(factory=set, init=False)
+    _timer: asyncio.TimerHandle | None = attrs.field(default=None, init=False)
 
-    def within(self, seconds: float | None) -> _Within:
+    def within(self, seconds: float | None) -> Within:
         """Bounds what is done within: by so many seconds (`None`: by none), and by the end of the session.
 
         Left alone, aiohttp never wakes whoever reads the body of a connection that was closed from this side.
         """
-        return _Within(self.under_way, seconds)
+        return self.until(None if seconds is None else asyncio.get_running_loop().time() + seconds)
+
+    def until(self, deadline: float | None) -> Within:
+        """The same, up to a time of the loop's clock."""
+        return Within(self, inf if deadline is None else deadline)
+
+    def see_to(self, until: float) -> None:
+        """Sees to it that what is under way ends by then. One timer serves all requests: nearly none ever needs it."""
+        if self._timer is None or until < self._timer.when():
+            if self._timer is not None:
+                self._timer.cancel()
+            self._timer = asyncio.get_running_loop().call_at(until, self._end_late, until)
+
+    def _end_late(self, until: float) -> None:
+        self._timer = None
+        for scope in list(self.under_way):
+            if scope.until <= until:
+                scope.expire()
+        left = min((scope.until for scope in self.under_way if scope.until > until), default=inf)
+        if left < inf:
+            self.see_to(left)
 
     async def close(self) -> None:
         """Closes the session, and ends what is under way in it."""
+        if self._timer is not None:
+            self._timer.cancel()
         for scope in self.under_way:
-            scope.reschedule(0)
+            scope.expire()
         await self.session.close()
 
 
-class _Within:
-    """One timer for a whole request, in place of one for each of its parts. Ends in a `TimeoutError`."""
+class Within:
+    """A bound on one request, whole: what takes longer is cancelled, and ends in a `TimeoutError`."""
 
-    __slots__ = ("_scope", "_under_way")
+    __slots__ = ("_cancelling", "_expired", "_share", "_task", "until")
 
-    def __init__(self, under_way: set[asyncio.Timeout], seconds: float | None) -> None:
-        self._scope = asyncio.timeout(seconds)
-        self._under_way = under_way
+    def __init__(self, share: Share, until: float) -> None:
+        self._share = share
+        self._expired = False
+        self.until = until
 
-    async def __aenter__(self) -> None:
-        await self._scope.__aenter__()
-        self._under_way.add(self._scope)
+    def __enter__(self) -> None:
+        task = asyncio.current_task()
+        assert task is not None
+        self._task, self._cancelling = task, task.cancelling()
+        self._share.under_way.add(self)
+        if self.until < inf:
+            self._share.see_to(self.until)
 
-    async def __aexit__(
+    def expire(self) -> None:
+        """Ends what is done within."""
+        if not self._expired:
+            self._expired = True
+            self._task.cancel()
+
+    def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._under_way.discard(self._scope)
-        await self._scope.__aexit__(kind, error, trace)
+        self._share.under_way.discard(self)
+        # A cancellation from outside, of the same moment, stays one.
+        if self._expired and self._task.uncancel() <= self._cancelling and isinstance(error, asyncio.CancelledError):
+            raise TimeoutError from error
 
 
 @attrs.define(eq=False)
@@ -146,12 +190,11 @@ class SessionPool:
         return opened.shares[purpose]
 
     def _open(self, loop: asyncio.AbstractEventLoop) -> _Opened:
-        def share(limit: int, *, accept: str, traced: bool = False) -> Share:
+        def share(limit: int, *, accept: str) -> Share:
             session = aiohttp.ClientSession(
                 connector=aiohttp.TCPConnector(limit=limit),
                 cookie_jar=aiohttp.DummyCookieJar(),
                 headers={"User-Agent": f"kling_async/{VERSION}", "Accept": accept},
-                trace_configs=[_trace()] if traced else None,
                 # Whole requests are bounded by `Share.within`.
                 timeout=aiohttp.ClientTimeout(sock_connect=_CONNECT_SECONDS),
             )
@@ -159,7 +202,7 @@ class SessionPool:
 
         json = "application/json"
         shares: dict[Purpose, Share] = {
-            "creates": share(self._limits.creates, accept=json, traced=True),
+            "creates": share(self._limits.creates, accept=json),
             "reads": share(self._limits.reads, accept=json),
             "files": share(self._limits.files, accept="*/*"),
         }
@@ -194,15 +237,3 @@ def _abandon(opened: _Opened) -> None:
     if not opened.loop.is_closed():
         opened.loop.call_soon_threadsafe(opened.close_soon)
     warnings.warn("a KlingClient was not closed: use `async with`, or await close()", ResourceWarning, stacklevel=3)
-
-
-def _trace() -> aiohttp.TraceConfig:
-    trace = aiohttp.TraceConfig()
-    trace.on_request_headers_sent.append(_note_sent)
-    return trace
-
-
-async def _note_sent(_: aiohttp.ClientSession, context: object, __: aiohttp.TraceRequestHeadersSentParams) -> None:
-    sent = getattr(context, "trace_request_ctx", None)
-    if isinstance(sent, Sent):
-        sent.left = True

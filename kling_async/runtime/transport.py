@@ -26,7 +26,7 @@ from kling_async.policies import RetryPolicy
 from kling_async.rules.pace import Pace
 from kling_async.rules.retry import RetrySchedule
 from kling_async.rules.wire import Call, Envelope, Response, read_envelope, scrubbed, server_time
-from kling_async.runtime.pool import Purpose, Sent, SessionPool, Share
+from kling_async.runtime.pool import Body, Purpose, SessionPool, Share
 from kling_async.spec import TOKEN_TIME_CODES
 
 _log = logging.getLogger("kling_async")
@@ -175,12 +175,12 @@ class Transport:
     async def _turn(self, share: Share, deadline: float | None) -> None:
         clock = asyncio.get_running_loop().time
         try:
-            async with asyncio.timeout_at(deadline):
+            with share.until(deadline):
                 while pause := self._pace.wait(clock()):
                     await asyncio.sleep(pause)
                 await share.gate.acquire()
         except TimeoutError:
-            raise self.too_late() from None
+            raise (self._closed() if share.session.closed else self.too_late()) from None
 
     def too_late(self) -> TransportError:
         """The error of a request whose time was over before it left."""
@@ -191,28 +191,20 @@ class Transport:
 
     async def _request(self, call: Call, share: Share, header: str, budget: float) -> Response:
         """The one place where exceptions of the HTTP library become ours."""
-        sent = Sent(left=call.method == "GET")
-        headers = {"Authorization": header}
-        if call.body is not None:
-            headers["Content-Type"] = "application/json"
+        body = None if call.body is None else Body(call.body)
+        session = share.session
+        if session.headers.get("Authorization") != header:  # which nearly always is the one of the request before
+            session.headers["Authorization"] = header
+        url = _url(self.base_url + call.target)
         try:
-            async with (
-                share.within(budget),
-                share.session.request(
-                    call.method,
-                    _url(self.base_url + call.target),
-                    data=call.body,
-                    headers=headers,
-                    allow_redirects=False,
-                    trace_request_ctx=sent,
-                ) as answer,
-            ):
-                return self._heard(answer, await _body(answer))
+            with share.within(budget):
+                async with session.request(call.method, url, data=body, allow_redirects=False) as answer:
+                    return self._heard(answer, await _body(answer))
         except (aiohttp.ClientError, OSError, ValueError, RuntimeError) as error:
             # A TimeoutError is an OSError; a RuntimeError is what reading from a connection closed by us can end in.
             raise TransportError(
-                "the client was closed before the answer came" if share.session.closed else _told(error, budget),
-                sent=sent.left,
+                "the client was closed before the answer came" if session.closed else _told(error, budget),
+                sent=body is None or body.left,
                 worth_retrying=not isinstance(error, aiohttp.ClientConnectorCertificateError | aiohttp.InvalidURL),
                 host=self.host,
                 attempts=1,

@@ -16,7 +16,7 @@ from kling_async.errors import APIError, MalformedResponse, NotFound, error_for,
 from kling_async.rules.wire.calls import Call
 
 
-@attrs.frozen
+@attrs.define
 class Response:
     """What arrived: the status, the headers (looked up in any case of letters), the whole body."""
 
@@ -25,7 +25,7 @@ class Response:
     body: bytes = attrs.field(repr=False)
 
 
-@attrs.frozen
+@attrs.define
 class Envelope:
     """What a successful answer holds, and where it came from: its record may turn out to be unreadable."""
 

@@ -21,7 +21,7 @@ from kling_async.requests import (
 )
 
 
-@attrs.frozen
+@attrs.define
 class Call:
     """One request as it will stand on the wire, without host and credentials.
 

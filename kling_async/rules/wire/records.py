@@ -10,7 +10,7 @@ from decimal import Decimal, InvalidOperation
 from typing import Any, TypeVar, get_type_hints
 
 import cattrs
-from cattrs.gen import make_dict_structure_fn, override
+from cattrs.gen import AttributeOverride, make_dict_structure_fn, override
 
 from kling_async import spec
 from kling_async.errors import MalformedResponse, NotFound
@@ -143,7 +143,7 @@ def _task(record: object) -> Task:
         Exception: whatever cattrs tells of a record without an id or a status.
     """
     try:
-        return _QUICK.structure(record, Task)
+        return _FROM_MEMBERS(_task_members(record), Task)
     except Exception:
         # The task was paid for: one odd member must not hide it. What makes it a task is its id and its status.
         members = _task_members(record)
@@ -169,22 +169,29 @@ def _task_members(record: object) -> dict[str, Any]:
     """A task's record by our names. Members that are absent, null or empty fall back to the model's defaults."""
     if not isinstance(record, dict):
         raise TypeError(f"{type(record).__name__} is no record")
-    told = record.get
-    info, result = _inner(record, "task_info"), _inner(record, "task_result")
-    parent = _inner(info, "parent_video")
-    members = {
-        "id": told("task_id"),
-        "status": told("task_status"),
-        "status_message": told("task_status_msg"),
-        "external_task_id": info.get("external_task_id"),
-        "created_at": told("created_at"),
-        "updated_at": told("updated_at"),
-        "videos": result.get("videos"),
-        "parent_video": parent if parent.get("id") else None,  # without an id it names nothing
-        "final_unit_deduction": told("final_unit_deduction"),
-        "raw": record,
-    }
-    return {name: value for name, value in members.items() if value or value == 0}
+    members: dict[str, Any] = {"raw": record}
+    for theirs, ours in _TASK_MEMBERS:
+        value = record.get(theirs)
+        if value or value == 0:  # absent, null and empty are the same; nought is something
+            members[ours] = value
+    info = _inner(record, "task_info")
+    if own := info.get("external_task_id"):
+        members["external_task_id"] = own
+    if (parent := _inner(info, "parent_video")).get("id"):  # without an id it names nothing
+        members["parent_video"] = parent
+    if videos := _inner(record, "task_result").get("videos"):
+        members["videos"] = videos
+    return members
+
+
+_TASK_MEMBERS = (
+    ("task_id", "id"),
+    ("task_status", "status"),
+    ("task_status_msg", "status_message"),
+    ("created_at", "created_at"),
+    ("updated_at", "updated_at"),
+    ("final_unit_deduction", "final_unit_deduction"),
+)
 
 
 def _pack_members(record: object) -> dict[str, Any]:
@@ -236,14 +243,14 @@ _STATUSES = {
 def _time(value: object, _: object) -> datetime:
     if isinstance(value, bool) or not isinstance(value, int):
         raise TypeError(f"{type(value).__name__} is no time in milliseconds")
-    return _EPOCH + timedelta(milliseconds=value)
+    return _EPOCH + timedelta(0, 0, 0, value)
 
 
 def _exact(value: object, _: object) -> Decimal:
     if isinstance(value, bool) or not isinstance(value, str | int | float):
         raise TypeError(f"{type(value).__name__} is no number")
     try:
-        number = Decimal(str(value))
+        number = Decimal(value if isinstance(value, str) else str(value))
     except InvalidOperation:
         number = Decimal("nan")
     if not number.is_finite():
@@ -251,10 +258,40 @@ def _exact(value: object, _: object) -> Decimal:
     return number
 
 
-# The quick one stops at the first thing that is wrong, the other collects them with their paths.
-_QUICK, _TELLING = _record_converter(telling=False), _record_converter(telling=True)
+def _videos(records: Any, _: object) -> tuple[Video, ...]:
+    return tuple([_FROM_VIDEO(_present(record), Video) for record in records])
+
+
+def _by(hook: Callable[[Any, Any], object]) -> AttributeOverride:
+    return override(struct_hook=hook)
+
+
+# The quick ones stop at the first thing that is wrong, and know their hooks; the other collects all, with its paths.
+_TELLING = _record_converter(telling=True)
+_QUICK = _record_converter(telling=False)
+_FROM_VIDEO = make_dict_structure_fn(
+    Video,
+    _QUICK,
+    _cattrs_detailed_validation=False,
+    id=_by(_text),
+    url=_by(_text),
+    duration=_by(_exact),
+    watermark_url=_by(_text),
+)
 _FROM_MEMBERS = make_dict_structure_fn(
-    Task, _QUICK, _cattrs_detailed_validation=False, raw=override(struct_hook=_as_it_is)
+    Task,
+    _QUICK,
+    _cattrs_detailed_validation=False,
+    id=_by(_text),
+    status=_by(_status),
+    status_message=_by(_text),
+    external_task_id=_by(_text),
+    created_at=_by(_time),
+    updated_at=_by(_time),
+    videos=_by(_videos),
+    parent_video=_by(lambda record, _: _FROM_VIDEO(_present(record), Video)),
+    final_unit_deduction=_by(_exact),
+    raw=_by(_as_it_is),
 )
 
 
