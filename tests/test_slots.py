@@ -65,14 +65,14 @@ def test_creates_start_one_at_a_time_and_grow_with_success() -> None:
     assert at_once[:4] == [1, 2, 4, 8]
 
 
-def test_no_more_than_64_are_sent_at_once() -> None:
+def test_no_more_than_100_are_sent_at_once() -> None:
     slots = joined(of(), 1000)
     largest = 0
     while turn := slots.ready(0.0):
         largest = max(largest, len(turn))
         for ticket in turn:
             slots.accepted(ticket, 0.0)
-    assert largest == 64
+    assert largest == 100
 
 
 @pytest.mark.parametrize("limit", [1, 2, 5, 30])

@@ -57,8 +57,14 @@ class Settlement:
         self._asked = 0
         self._asking = doubtful
         self._refusal: APIError | None = None
-        self._pauses = RetrySchedule(policy, draw)
+        self._schedule: RetrySchedule | None = None  # most creates never pause
         self.doubtful = doubtful
+
+    @property
+    def _pauses(self) -> RetrySchedule:
+        if self._schedule is None:
+            self._schedule = RetrySchedule(self._policy, self._draw)
+        return self._schedule
 
     @property
     def in_doubt(self) -> bool:
@@ -118,4 +124,4 @@ class Settlement:
     def _ask_from(self, now: float) -> None:
         self._asking, self._asked, self._since = True, 0, now
         self._at = now + self._policy.ask_after[0]
-        self._pauses = RetrySchedule(self._policy, self._draw)
+        self._schedule = None

@@ -21,7 +21,7 @@ from kling_async import spec
 from kling_async.models import ResourcePack
 from kling_async.policies import SlotPolicy
 
-_WINDOW_MAX = 64
+_WINDOW_MAX = 100
 _FOREIGN_FIRST_SECONDS = 1.0  # source: document-api, "Concurrency": at least 1 s, exponential
 _FOREIGN_MAX_SECONDS = 60.0
 _LENT_MAX_SECONDS = 600.0
@@ -83,6 +83,11 @@ class Slots:
     def foreign(self) -> bool:
         """Whether the slots are taken though nothing of ours is in flight."""
         return self._learnt == 0 and self._in_flight == 0 and bool(self._line)
+
+    @property
+    def starved(self) -> bool:
+        """Whether somebody stands in line until a task of ours has ended."""
+        return bool(self._line) and self._in_flight >= min(self._given, self._learnt)
 
     @property
     def _in_flight(self) -> int:

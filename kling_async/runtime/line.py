@@ -45,6 +45,7 @@ class Line:
         self._tasks: dict[int, Task] = {}
         self._tickets: dict[str, int] = {}  # by the task's id
         self._watched: dict[int, One] = {}
+        self._unwatched: dict[int, None] = {}
         self._timer: asyncio.TimerHandle | None = None
         self._told_of_foreign = False
 
@@ -66,7 +67,8 @@ class Line:
         self._belong()
         ticket = next(self._numbers)
         self.slots.join(ticket)
-        await self._turn_of(ticket, deadline)
+        if not self._move(ours=ticket):
+            await self._turn_of(ticket, deadline)
         return ticket
 
     def _belong(self) -> None:
@@ -82,12 +84,12 @@ class Line:
         if self.slots.foreign and not self._told_of_foreign:
             self._told_of_foreign = True
             _log.warning("all slots of the account are taken, none by this client; trying again now and then")
-        await self._turn_of(ticket, deadline)
+        if not self._move(ours=ticket):
+            await self._turn_of(ticket, deadline)
 
     async def _turn_of(self, ticket: int, deadline: float | None) -> None:
         turn: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._turns[ticket] = turn
-        self._move()
         try:
             async with asyncio.timeout_at(deadline):
                 await turn
@@ -116,6 +118,7 @@ class Line:
             return
         self.slots.accepted(ticket, self._now(), made_at=_stamp(task.created_at))
         self._tasks[ticket] = task
+        self._unwatched[ticket] = None
         self._tickets[task.id] = ticket
         if len(self._tasks) > self.slots.holding:
             for forgotten in self._tasks.keys() - set(self.slots.held):
@@ -157,20 +160,26 @@ class Line:
         self.slots.ended(ticket, self._now(), ended_at=ended_at)
         task = self._tasks.pop(ticket)
         del self._tickets[task.id]
+        self._unwatched.pop(ticket, None)
         watched = self._watched.pop(ticket, None)
         if watched is not None:
             self._waiter.unwatch(task, watched)
 
-    def _move(self) -> None:
-        """Lets go whoever may send now, and sees to it that this is asked again when it should."""
-        for ticket in self.slots.ready(self._now()):
+    def _move(self, ours: int | None = None) -> bool:
+        """Lets go whoever may send now, and sees to it that this is asked again when it should.
+
+        Whether `ours` is among them: it is the ticket of the caller, who does not wait for it yet.
+        """
+        go = self.slots.ready(self._now())
+        for ticket in go:
             turn = self._turns.get(ticket)
-            if turn is None or turn.done():
-                self.slots.left(ticket)
-            else:
+            if turn is not None and not turn.done():
                 turn.set_result(None)
+            elif ticket != ours:
+                self.slots.left(ticket)
         self._see_to_timer()
         self._see_to_watching()
+        return ours in go
 
     def _see_to_timer(self) -> None:
         if self._timer is not None:
@@ -180,11 +189,13 @@ class Line:
             self._timer = asyncio.get_running_loop().call_at(at, self._move)
 
     def _see_to_watching(self) -> None:
-        if not self.slots.waiting:
+        if not self.slots.starved:
             for ticket in list(self._watched):
+                self._unwatched[ticket] = None
                 self._waiter.unwatch(self._tasks[ticket], self._watched.pop(ticket))
             return
-        for ticket in self._tasks.keys() - self._watched.keys():
+        while self._unwatched:
+            ticket, _ = self._unwatched.popitem()
             watched = self._watched[ticket] = self._waiter.watch(self._tasks[ticket])
             watched.future.add_done_callback(functools.partial(self._unwatchable, ticket))
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from typing import Literal
 from urllib.parse import quote, urlencode
@@ -37,7 +38,8 @@ class Call:
 
 def create_call(path: str, request: VideoExtendRequest | OmniVideoRequest, external_task_id: str) -> Call:
     """The call that creates a task under that external id. The request itself is left as it is."""
-    members = {**_REQUESTS.unstructure(request), "external_task_id": external_task_id}
+    members = _members(request)
+    members["external_task_id"] = external_task_id
     return Call("POST", path, json.dumps(members, ensure_ascii=False).encode(), "create")
 
 
@@ -97,6 +99,16 @@ def _request_converter() -> cattrs.Converter:
 _REQUESTS = _request_converter()
 
 
+def _members(request: VideoExtendRequest | OmniVideoRequest) -> dict[str, object]:
+    """The request's members by the vendor's names, in a dictionary of its own."""
+    unstructure = _EXTENSION if isinstance(request, VideoExtendRequest) else _OMNI
+    return unstructure(request)
+
+
+_EXTENSION: Callable[[object], dict[str, object]] = _REQUESTS.get_unstructure_hook(VideoExtendRequest)
+_OMNI: Callable[[object], dict[str, object]] = _REQUESTS.get_unstructure_hook(OmniVideoRequest)
+
+
 def journalled_request(request: VideoExtendRequest | OmniVideoRequest) -> str:
     """The request as text; equal requests give equal texts."""
-    return json.dumps(_REQUESTS.unstructure(request), ensure_ascii=False, sort_keys=True)
+    return json.dumps(_members(request), ensure_ascii=False, sort_keys=True)

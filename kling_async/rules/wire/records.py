@@ -10,7 +10,7 @@ from decimal import Decimal, InvalidOperation
 from typing import Any, TypeVar, get_type_hints
 
 import cattrs
-from cattrs.gen import AttributeOverride, make_dict_structure_fn, override
+from cattrs.gen import make_dict_structure_fn, override
 
 from kling_async import spec
 from kling_async.errors import MalformedResponse, NotFound
@@ -262,10 +262,6 @@ def _videos(records: Any, _: object) -> tuple[Video, ...]:
     return tuple([_FROM_VIDEO(_present(record), Video) for record in records])
 
 
-def _by(hook: Callable[[Any, Any], object]) -> AttributeOverride:
-    return override(struct_hook=hook)
-
-
 # The quick ones stop at the first thing that is wrong, and know their hooks; the other collects all, with its paths.
 _TELLING = _record_converter(telling=True)
 _QUICK = _record_converter(telling=False)
@@ -273,25 +269,25 @@ _FROM_VIDEO = make_dict_structure_fn(
     Video,
     _QUICK,
     _cattrs_detailed_validation=False,
-    id=_by(_text),
-    url=_by(_text),
-    duration=_by(_exact),
-    watermark_url=_by(_text),
+    id=override(struct_hook=_text),
+    url=override(struct_hook=_text),
+    duration=override(struct_hook=_exact),
+    watermark_url=override(struct_hook=_text),
 )
 _FROM_MEMBERS = make_dict_structure_fn(
     Task,
     _QUICK,
     _cattrs_detailed_validation=False,
-    id=_by(_text),
-    status=_by(_status),
-    status_message=_by(_text),
-    external_task_id=_by(_text),
-    created_at=_by(_time),
-    updated_at=_by(_time),
-    videos=_by(_videos),
-    parent_video=_by(lambda record, _: _FROM_VIDEO(_present(record), Video)),
-    final_unit_deduction=_by(_exact),
-    raw=_by(_as_it_is),
+    id=override(struct_hook=_text),
+    status=override(struct_hook=_status),
+    status_message=override(struct_hook=_text),
+    external_task_id=override(struct_hook=_text),
+    created_at=override(struct_hook=_time),
+    updated_at=override(struct_hook=_time),
+    videos=override(struct_hook=_videos),
+    parent_video=override(struct_hook=lambda record, _: _FROM_VIDEO(_present(record), Video)),
+    final_unit_deduction=override(struct_hook=_exact),
+    raw=override(struct_hook=_as_it_is),
 )
 
 
