@@ -70,11 +70,6 @@ class Slots:
         return len(self._line)
 
     @property
-    def holding(self) -> int:
-        """How many tickets hold a slot."""
-        return len(self._held)
-
-    @property
     def held(self) -> tuple[int, ...]:
         """The tickets whose tasks have not ended, as far as we know."""
         return tuple(self._held)
@@ -126,15 +121,16 @@ class Slots:
             return inf
         return self._probe_at
 
-    def accepted(self, ticket: int, now: float, *, made_at: float | None = None) -> None:
-        """The vendor made the task: its slot is held until `ended`.
+    def accepted(self, ticket: int, now: float, *, made_at: float | None = None) -> int | None:
+        """The vendor made the task: its slot is held until `ended`. The ticket that was let go for it, if there is one.
 
         `made_at` is when, by the vendor's clock; `None` when it did not say.
         """
         self._sending.discard(ticket)
         self._held[ticket] = None
-        if len(self._held) > _HELD_MAX:
-            del self._held[next(iter(self._held))]
+        forgotten = next(iter(self._held)) if len(self._held) > _HELD_MAX else None
+        if forgotten is not None:
+            del self._held[forgotten]
         self._window = min(self._window + 1, _WINDOW_MAX)
         self._foreign_wait = _FOREIGN_FIRST_SECONDS
         if self._probe == ticket:
@@ -143,6 +139,7 @@ class Slots:
             self._raised_at, self._raised_made_at = now, made_at
             self._probe_at, self._probe_wait = now + self._policy.probe_after, self._policy.probe_after
         self._learnt = max(self._learnt, self._in_flight)
+        return forgotten
 
     def full(self, ticket: int, now: float) -> None:
         """1303: no task was made; the create goes back to the head of the line."""

@@ -116,13 +116,12 @@ class Line:
         if task.status.ended or task.id in self._tickets:
             self.left(ticket)  # picked up, not made: it holds no slot, or holds one already
             return
-        self.slots.accepted(ticket, self._now(), made_at=_stamp(task.created_at))
+        forgotten = self.slots.accepted(ticket, self._now(), made_at=_stamp(task.created_at))
         self._tasks[ticket] = task
         self._unwatched[ticket] = None
         self._tickets[task.id] = ticket
-        if len(self._tasks) > self.slots.holding:
-            for forgotten in self._tasks.keys() - set(self.slots.held):
-                self._drop(forgotten)
+        if forgotten is not None:
+            self._drop(forgotten)
         self._move()
 
     def left(self, ticket: int) -> None:

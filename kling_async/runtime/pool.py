@@ -48,7 +48,13 @@ class Share:
     session: aiohttp.ClientSession
     gate: asyncio.Semaphore
     under_way: set[Within] = attrs.field(factory=set, init=False)
+    _said: str | None = attrs.field(default=None, init=False, repr=False)
     _timer: asyncio.TimerHandle | None = attrs.field(default=None, init=False)
+
+    def say(self, authorization: str) -> None:
+        """Sends this header with every request from now on."""
+        if authorization is not self._said:  # nearly always it is the one of the request before
+            self._said = self.session.headers["Authorization"] = authorization
 
     def within(self, seconds: float | None) -> Within:
         """Bounds what is done within: by so many seconds (`None`: by none), and by the end of the session.

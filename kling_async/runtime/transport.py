@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from functools import lru_cache
 from urllib.parse import urlsplit
 
@@ -157,18 +157,22 @@ class Transport:
     async def _send(self, call: Call, share: Share, deadline: float | None) -> tuple[str, Response]:
         """The header that was sent, and what came back."""
         clock = asyncio.get_running_loop().time
-        if share.gate.locked() or self._pace.wait(clock()):
+        now = clock()
+        if share.gate.locked() or self._pace.wait(now):
             await self._turn(share, deadline)
+            now = clock()
         else:
             await share.gate.acquire()  # at once: most requests need no timer for their turn
         try:
             if share.session.closed:  # while this one waited for its turn, or for its next attempt
                 raise self._closed()
-            left = self.retry.attempt_timeout if deadline is None else deadline - clock()
-            if left <= 0:
-                raise self.too_late()
+            until = now + self.retry.attempt_timeout
+            if deadline is not None and deadline < until:
+                until = deadline
+                if until <= now:
+                    raise self.too_late()
             header = self._signer.header(self.wall())
-            return header, await self._request(call, share, header, min(self.retry.attempt_timeout, left))
+            return header, await self._request(call, share, header, until)
         finally:
             share.gate.release()
 
@@ -189,21 +193,21 @@ class Transport:
     def _closed(self, attempts: int = 0) -> ClientClosed:
         return ClientClosed("the client was closed before the answer came", host=self.host, attempts=attempts)
 
-    async def _request(self, call: Call, share: Share, header: str, budget: float) -> Response:
+    async def _request(self, call: Call, share: Share, header: str, until: float) -> Response:
         """The one place where exceptions of the HTTP library become ours."""
         body = None if call.body is None else Body(call.body)
         session = share.session
-        if session.headers.get("Authorization") != header:  # which nearly always is the one of the request before
-            session.headers["Authorization"] = header
+        share.say(header)
         url = _url(self.base_url + call.target)
+        began = asyncio.get_running_loop().time()
         try:
-            with share.within(budget):
+            with share.until(until):
                 async with session.request(call.method, url, data=body, allow_redirects=False) as answer:
                     return self._heard(answer, await _body(answer))
         except (aiohttp.ClientError, OSError, ValueError, RuntimeError) as error:
             # A TimeoutError is an OSError; a RuntimeError is what reading from a connection closed by us can end in.
             raise TransportError(
-                "the client was closed before the answer came" if session.closed else _told(error, budget),
+                "the client was closed before the answer came" if session.closed else _told(error, until - began),
                 sent=body is None or body.left,
                 worth_retrying=not isinstance(error, aiohttp.ClientConnectorCertificateError | aiohttp.InvalidURL),
                 host=self.host,
@@ -212,7 +216,7 @@ class Transport:
 
     def _heard(self, answer: aiohttp.ClientResponse, body: bytes) -> Response:
         """What arrived, without our secrets, should it echo them."""
-        location = answer.headers.get("Location")
+        location = answer.headers.get("Location") if 300 <= answer.status < 400 else None
         if location is None:
             return Response(answer.status, answer.headers, self._signer.unsaid(body))
         headers = answer.headers.copy()
@@ -242,14 +246,16 @@ def _host(base_url: str) -> str:
     return urlsplit(base_url).netloc
 
 
-async def _body(answer: aiohttp.ClientResponse) -> bytes:
-    """The whole body, if it is of a size that the vendor's answers have.
-
-    The bound holds for what comes out of decompression too: a small body may unpack without end.
-    """
+def _body(answer: aiohttp.ClientResponse) -> Awaitable[bytes]:
+    """The whole body, if it is of a size that the vendor's answers have."""
     length = answer.content_length
     if length is not None and length <= _BODY_MAX_BYTES and "Content-Encoding" not in answer.headers:
-        return await answer.read()
+        return answer.read()
+    return _in_parts(answer)
+
+
+async def _in_parts(answer: aiohttp.ClientResponse) -> bytes:
+    """The body up to its bound, which holds for what comes out of decompression: a small body may unpack without end."""
     chunks: list[bytes] = []
     size = 0
     async for chunk in answer.content.iter_any():
