@@ -22,7 +22,9 @@ from kling_async.errors import (
 )
 from kling_async.models import Task, TaskStatus, Video
 from kling_async.policies import PollPolicy
-from kling_async.rules.watch import Fetch, Settled, Single, Sweep, Watch
+from kling_async.rules.places import Sweep
+from kling_async.rules.rhythm import Rhythm
+from kling_async.rules.watch import Fetch, News, Single, Watch
 
 POLICY = PollPolicy(interval=5.0, singles=4, concurrency=10, max_failure_wait=30.0)
 BUSY = ServerError("busy", code=5001, http_status=503)
@@ -42,8 +44,13 @@ def done(id: object, *, at: int | None = None) -> Task:
     return task(id, TaskStatus.SUCCEED, at=at)
 
 
+def fresh(policy: PollPolicy = POLICY, *, draw: float = 0.0) -> Watch:
+    """A watch without chance that has learnt nothing yet."""
+    return Watch(policy, lambda: draw, Rhythm(policy.interval))
+
+
 def watch_of(*ids: object, seen: bool = True, policy: PollPolicy = POLICY) -> Watch:
-    watch = Watch(policy)
+    watch = fresh(policy)
     for key in ids:
         watch.add(str(key), 0.0, last=task(key) if seen else None)
     return watch
@@ -63,7 +70,7 @@ def test_a_bare_id_is_due_at_once() -> None:
 
 
 def test_nobody_awaited_is_never_due() -> None:
-    watch = Watch(POLICY)
+    watch = fresh()
     assert (watch.wake_at, watch.plan(1e9), len(watch)) == (inf, [], 0)
 
 
@@ -276,21 +283,21 @@ BEFORE_AND_AFTER = [
 
 @pytest.mark.parametrize(("before", "after", "kept"), BEFORE_AND_AFTER)
 def test_no_look_leads_back(before: Task, after: Task, kept: str) -> None:
-    watch = Watch(POLICY)
+    watch = fresh()
     watch.add("1", 0.0, last=before)
     watch.absorb([after], 1.0)
     assert watch.last("1") is (after if kept == "after" else before)
 
 
 def test_an_end_is_believed_whatever_its_time() -> None:
-    watch = Watch(POLICY)
+    watch = fresh()
     watch.add("1", 0.0, last=task(1, at=6))
     assert watch.absorb([done(1, at=5)], 1.0) == [("1", done(1, at=5))]
 
 
 @pytest.mark.parametrize("status", TaskStatus)
 def test_an_end_is_never_left(status: TaskStatus) -> None:
-    watch = Watch(POLICY)
+    watch = fresh()
     watch.add("1", 0.0, last=done(1, at=5))
     watch.add("1", 1.0, last=task(1, status, at=9))
     assert watch.absorb([task(1, status, at=10)], 1.0) == [("1", done(1, at=5))]
@@ -488,7 +495,7 @@ class World:
         status = TaskStatus.SUCCEED if ended else TaskStatus.PROCESSING
         return Task(vendors_id(key), status, external_task_id=own, videos=(Video("v"),) if ended else ())
 
-    def take(self, settled: list[Settled]) -> None:
+    def take(self, settled: list[News]) -> None:
         # An unknown id may end the wait for what was never seen.
         self.reported.update(key for key, outcome in settled if isinstance(outcome, Task))
 
@@ -509,7 +516,7 @@ def vendors_id(key: str) -> str:
 
 
 def world(rng: Random, count: int) -> World:
-    watch = Watch(POLICY)
+    watch = fresh()
     ends = {f"{rng.choice(['own', ''])}{n}": rng.random() * 60 for n in range(count)}
     for key in ends:
         # Seen before: else an unknown id would rightly end the wait.
