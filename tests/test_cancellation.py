@@ -243,7 +243,7 @@ def _nothing_is_left(stage: Stage) -> None:
     # The scene of closing has somebody else wait all the while.
     assert not at_work or "1 waiting" in repr(stage.kling)
     pool = stage.kling._transport._pool
-    for share, limit in ((pool.share("creates"), 20), (pool.share("reads"), 20), (pool.share("files"), 4)):
+    for share, limit in ((pool.share("creates"), 100), (pool.share("reads"), 100), (pool.share("files"), 4)):
         assert (share.gate._value, share.under_way) == (limit, set()) or at_work
     line = stage.kling.video_extend._line
     assert "0 sending, 0 in line" in repr(line)
@@ -323,7 +323,7 @@ CONTROLS = {
     "a slot": ("create, in line", Slots, "left"),
     "a turn": ("create, in line", Line, "left"),
     "a place in the pool": ("create", asyncio.Semaphore, "release"),
-    "a poller": ("wait", Waiter, "_forget"),
+    "a poller": ("wait", Waiter, "_unlisten"),
     "a half film": ("download", Path, "unlink"),
 }
 
