@@ -18,7 +18,7 @@ from kling_async.errors import KlingError
 from kling_async.models import Task
 from kling_async.policies import PollPolicy
 from kling_async.rules.awaited import NOWHERE, Awaited, about, later
-from kling_async.rules.places import STRETCH, Places, Sweep
+from kling_async.rules.places import SERVED, STRETCH, Places, Sweep
 from kling_async.rules.retry import worth_retrying
 from kling_async.rules.rhythm import Rhythm, lasted
 from kling_async.rules.scout import Scout
@@ -280,7 +280,7 @@ class Watch:
         for key in look.unseen:
             awaited = self._awaited[key]
             awaited.sought, awaited.busy = None, False
-            if full and not awaited.strayed:
+            if full and not awaited.strayed and look.sweep.behind < SERVED:
                 awaited.strayed = True
                 self._places.put(key, look.sweep.behind)
                 self._places.rest(key, awaited.due)
