@@ -411,6 +411,15 @@ def test_but_is_weather_for_a_task_that_was_seen(error: KlingError) -> None:
     assert watch.wake_at == 10.0
 
 
+@pytest.mark.parametrize("seen", [True, False])
+@pytest.mark.parametrize("known", [True, False])
+def test_a_list_that_is_not_there_says_nothing_of_its_tasks(known: bool, seen: bool) -> None:
+    watch = seen_on_a_page(*range(6)) if known else watch_of(*range(6), seen=seen)
+    [page] = watch.plan(5.0)
+    assert watch.failed(page, FOR_THE_UNSEEN[1], 5.0) == []
+    assert set(watch.plan(5.0)) == {Single(str(n)) for n in range(6)}
+
+
 # Given up.
 
 
@@ -485,3 +494,29 @@ def test_even_a_list_that_shows_none_of_ours_costs_no_more_than_a_query_each() -
             watch.absorb([task(fetch.key)] if isinstance(fetch, Single) else [], now, fetch=fetch)
         now += 0.05
     assert fetches == 1 + 100
+
+
+# Places known from earlier looks.
+
+
+def test_a_task_that_was_pushed_off_its_page_is_looked_for_behind_it() -> None:
+    watch = seen_on_a_page(*range(6))
+    [page] = watch.plan(5.0)
+    watch.absorb([task(f"f{n}") for n in range(50)], 5.0, fetch=page)
+    assert (page, watch.plan(5.0)) == (Sweep(1, 50), [Sweep(2, 50)])
+
+
+def test_a_task_that_is_not_there_either_is_asked_for_singly() -> None:
+    watch = seen_on_a_page(*range(6))
+    for _ in range(2):
+        [page] = watch.plan(5.0)
+        watch.absorb([task(f"f{n}") for n in range(50)], 5.0, fetch=page)
+    assert set(watch.plan(5.0)) == {Single(str(n)) for n in range(6)}
+
+
+def test_behind_the_last_page_that_is_served_nobody_is_looked_for() -> None:
+    watch = watch_of(*range(6))
+    watch.absorb([task(n) for n in range(6)], 0.0, fetch=Sweep(1000, 500))
+    [page] = watch.plan(5.0)
+    watch.absorb([task(f"f{n}") for n in range(500)], 5.0, fetch=page)
+    assert (page, set(watch.plan(5.0))) == (Sweep(1000, 500), {Single(str(n)) for n in range(6)})

@@ -14,7 +14,7 @@ from math import inf
 
 import attrs
 
-from kling_async.errors import KlingError
+from kling_async.errors import KlingError, NotFound
 from kling_async.models import Task
 from kling_async.policies import PollPolicy
 from kling_async.rules.awaited import NOWHERE, Awaited, about, later
@@ -293,6 +293,10 @@ class Watch:
         """What a failed fetch settles: nothing while the trouble may pass; the deadline is the waiter's own."""
         look = self._looks.pop(id(fetch), None)
         asked, _ = self._asking.pop(id(fetch), (None, now))
+        if look is not None and isinstance(error, NotFound):
+            # Of its tasks this says nothing: whoever should be on it is asked for singly.
+            self._read(look, now, len(self._places.seekers), full=False)
+            return []
         keys = list(look.unseen) if look is not None else [] if asked is None else [asked.key]
         if look is not None and look.scouting:
             self._scout.failed(now)
