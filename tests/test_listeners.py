@@ -160,8 +160,8 @@ UNDER_WAY = st.sampled_from([TaskStatus.SUBMITTED, TaskStatus.PROCESSING, TaskSt
 @given(looks=st.lists(st.tuples(st.sampled_from("abc"), UNDER_WAY), max_size=60))
 def test_a_slow_reader_keeps_one_change_of_each_status_at_most(looks: list[tuple[str, TaskStatus]]) -> None:
     changes = Changes("abc")
-    for id, status in looks:
-        changes.changed(id, task(id, status))
+    for key, status in looks:
+        changes.changed(key, task(key, status))
     assert len(changes._news) == len(set(looks)) <= 9
 
 

@@ -179,6 +179,37 @@ def test_no_single_queries_by_policy_means_sweeps_alone() -> None:
 # What an answer settles.
 
 
+@pytest.mark.parametrize("before", [None, TaskStatus.SUBMITTED])
+@pytest.mark.parametrize("status", [TaskStatus.PROCESSING, TaskStatus.UNKNOWN])
+def test_another_status_than_before_is_news(status: TaskStatus, before: TaskStatus | None) -> None:
+    watch = fresh()
+    watch.add("1", 0.0, last=before and task(1, before))
+    assert watch.absorb([task(1, status)], 1.0) == [("1", task(1, status))]
+    assert len(watch) == 1
+
+
+def test_the_same_status_again_is_not() -> None:
+    watch = watch_of(1)
+    assert watch.absorb([task(1, at=5)], 1.0) == []
+    assert watch.last("1") == task(1, at=5)
+
+
+def test_nor_is_an_earlier_one() -> None:
+    assert watch_of(1).absorb([task(1, TaskStatus.SUBMITTED)], 1.0) == []
+
+
+def test_nor_is_an_end_before_it_is_believed() -> None:
+    bare = attrs.evolve(done(1), videos=())
+    assert watch_of(1).absorb([bare], 1.0) == []
+
+
+def test_what_a_second_wait_knows_of_is_news_to_the_first() -> None:
+    watch = watch_of(1, seen=False)
+    assert watch.add("1", 1.0, last=task(1)) == [("1", task(1))]
+    assert (watch.add("1", 2.0, last=task(1, TaskStatus.SUBMITTED)), watch.last("1")) == ([], task(1))
+    assert watch.add("1", 2.0, last=None) == []
+
+
 def test_an_ended_task_is_settled() -> None:
     watch = watch_of(1)
     [fetch] = watch.plan(5.0)
@@ -418,6 +449,53 @@ def test_a_list_that_is_not_there_says_nothing_of_its_tasks(known: bool, seen: b
     [page] = watch.plan(5.0)
     assert watch.failed(page, FOR_THE_UNSEEN[1], 5.0) == []
     assert set(watch.plan(5.0)) == {Single(str(n)) for n in range(6)}
+
+
+# Callbacks.
+
+STANDS = pytest.mark.parametrize("stands", [True, False], ids=["of known place", "of unknown place"])
+
+
+def watch_of_one(now: float, *, stands: bool) -> Watch:
+    """A watch of a task that was just looked at, on a page or by itself."""
+    watch = watch_of(1, seen=False)
+    [fetch] = watch.plan(now)
+    watch.absorb([task(1)], now, fetch=fetch)
+    if stands:
+        watch.absorb([task(1)], now, fetch=Sweep(1, 50))
+    return watch
+
+
+@STANDS
+def test_an_interval_from_a_callback_on_nobody_is_looked_at(stands: bool) -> None:
+    watch = watch_of_one(0.0, stands=stands)
+    watch.heard(4.0)
+    assert (watch.wake_at, watch.plan(8.9), watch.plan(9.0)) == (9.0, [], [Single("1")])
+
+
+@STANDS
+def test_while_they_come_looks_are_six_intervals_apart_at_most(stands: bool) -> None:
+    watch = watch_of_one(0.0, stands=stands)
+    for now in range(100):
+        watch.heard(float(now))
+        if watch.plan(float(now)):
+            break
+    assert now == 30
+
+
+@STANDS
+def test_a_callback_does_not_put_off_what_is_due_later(stands: bool) -> None:
+    watch = watch_of_one(10.0, stands=stands)
+    watch.heard(2.0)
+    assert watch.wake_at == 15.0
+
+
+def test_an_id_never_seen_is_looked_at_all_the_same() -> None:
+    watch = fresh()
+    watch.heard(0.0)
+    watch.add("1", 1.0)
+    assert watch.wake_at <= 1.0
+    assert watch.plan(1.0) == [Single("1")]
 
 
 # Given up.

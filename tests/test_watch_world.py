@@ -13,8 +13,9 @@ from vendor_world import Climate, Theirs, World
 from kling_async.models import Task
 from kling_async.policies import PollPolicy
 from kling_async.rules import awaited as awaited_rules
+from kling_async.rules.awaited import Awaited
 from kling_async.rules.rhythm import Rhythm
-from kling_async.rules.watch import Watch
+from kling_async.rules.watch import Watch, _Look, _Visit
 
 ORDERS = st.sampled_from(["newest", "oldest", "any"])
 POLICIES = st.builds(
@@ -112,7 +113,7 @@ def test_waits_that_come_and_go_leave_nothing_behind(seed: int, count: int, clim
 class ForgetsThoseUnseen(Watch):
     """What a page did not show is taken for looked at."""
 
-    def _read(self, look, now, seekers, *, full):  # type: ignore[no-untyped-def] # noqa: ANN001, ANN202
+    def _read(self, look: _Look, now: float, seekers: int, *, full: bool) -> None:
         look.unseen.clear()
         super()._read(look, now, seekers, full=full)
 
@@ -128,7 +129,7 @@ class LeavesThemBusy(Watch):
 class LooksTooLate(Watch):
     """Each look is half an interval late."""
 
-    def _rest(self, key, awaited, visit):  # type: ignore[no-untyped-def] # noqa: ANN001, ANN202
+    def _rest(self, key: str, awaited: Awaited, visit: _Visit) -> None:
         super()._rest(key, awaited, visit)
         self._places.rest(key, awaited.due + 2.5)
 
@@ -162,7 +163,7 @@ def test_sound_watch_is_not() -> None:
 
 
 def test_states_that_fall_are_caught(monkeypatch: pytest.MonkeyPatch) -> None:
-    def latest(one: Task | None, other: Task) -> Task:  # noqa: ARG001 - that is what is wrong
+    def latest(one: Task | None, other: Task) -> Task:
         return other
 
     def caught() -> bool:
