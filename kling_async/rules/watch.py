@@ -101,7 +101,9 @@ class Watch:
         awaited = self._awaited[key] = Awaited(now, last, now if last is None else now - lasted(last))
         self._scout.somebody_new()
         self._places.seek(key)
-        self._places.rest(key, now if last is None else now + self._rhythm.pause(now - awaited.born))
+        # A bare id is as good as overdue, so that callbacks do not put off its first look.
+        overdue = now - (_HELD_BACK - 1) * self._policy.interval
+        self._places.rest(key, overdue if last is None else now + self._rhythm.pause(now - awaited.born))
         return []
 
     def discard(self, key: str) -> None:
@@ -126,8 +128,13 @@ class Watch:
         if len(self._looks) < _PAGES_AT_ONCE:
             wake = min((self._held_back(stretch.due) for stretch in self._places.stretches.values()), default=inf)
         if not self._is_scouting and self._free > 0:
-            wake = min(wake, max(self._places.seekers_due, self._scout.held_until))
+            wake = min(wake, self._seekers_next)
         return wake
+
+    @property
+    def _seekers_next(self) -> float:
+        """When to look for those of unknown place."""
+        return max(self._held_back(self._places.seekers_due), self._scout.held_until)
 
     def heard(self, now: float) -> None:
         """A callback came: for an interval from now on, looking is only a safety net."""
@@ -181,7 +188,7 @@ class Watch:
             yield self._look_for(due, sweep, now, scouting=True)
 
     def _seekers_due(self, now: float) -> bool:
-        return max(self._places.seekers_due, self._scout.held_until) <= now and not self._is_scouting
+        return self._seekers_next <= now and not self._is_scouting
 
     @property
     def _is_scouting(self) -> bool:
