@@ -122,6 +122,11 @@ async def completed(stage: Stage) -> None:
         pass
 
 
+async def changed(stage: Stage) -> None:
+    async for _ in stage.kling.video_extend.events(stage.tasks):
+        pass
+
+
 def create(stage: Stage) -> Awaitable[object]:
     return stage.kling.video_extend.create(stage.source)
 
@@ -181,6 +186,7 @@ SCENES = {
     "wait": Scene(lambda stage: stage.kling.video_extend.wait(stage.tasks[0]), created(1)),
     "wait_all": Scene(lambda stage: stage.kling.video_extend.wait_all(stage.tasks), created(6)),
     "as_completed": Scene(completed, created(2)),
+    "events": Scene(changed, created(2)),
     "run": Scene(lambda stage: stage.kling.video_extend.run(stage.source), creates=1),
     "gather": Scene(run_many, created(0, slots=2), creates=3),
     "download": Scene(download, ended, after=no_half_film),
