@@ -29,6 +29,7 @@ STORMY = st.builds(
     order=ORDERS,
     drift=st.sampled_from([0.0, 0.5, 20.0]),
     others=st.sampled_from([0, 1, 9]),
+    callbacks=st.sampled_from([0.0, 0.1, 0.9]),
 )
 
 
@@ -73,7 +74,7 @@ def judged(world: World, *, learning: bool = False) -> None:
     assert len(world.watch) == 0
 
 
-@settings(max_examples=50)
+@settings(max_examples=50, deadline=None)
 @given(seed=st.integers(0, 2**32), count=st.integers(1, 60), policy=POLICIES, climate=CALM)
 def test_with_answers_at_once_every_end_is_reported_within_a_pause(
     seed: int, count: int, policy: PollPolicy, climate: Climate
@@ -81,7 +82,7 @@ def test_with_answers_at_once_every_end_is_reported_within_a_pause(
     judged(begun(policy, climate, seed, count))
 
 
-@settings(max_examples=60)
+@settings(max_examples=60, deadline=None)
 @given(seed=st.integers(0, 2**32), count=st.integers(1, 60), policy=POLICIES, climate=STORMY, learning=st.booleans())
 def test_in_any_weather_every_end_is_reported_once_and_in_time(
     seed: int, count: int, policy: PollPolicy, climate: Climate, learning: bool
@@ -89,7 +90,7 @@ def test_in_any_weather_every_end_is_reported_once_and_in_time(
     judged(begun(policy, climate, seed, count, learning=learning), learning=learning)
 
 
-@settings(max_examples=40)
+@settings(max_examples=40, deadline=None)
 @given(seed=st.integers(0, 2**32), count=st.integers(1, 30), climate=STORMY)
 def test_waits_that_come_and_go_leave_nothing_behind(seed: int, count: int, climate: Climate) -> None:
     world = begun(PollPolicy(interval=5.0, concurrency=3), climate, seed, count)

@@ -29,7 +29,7 @@ WEATHER: list[KlingError] = [
 ]
 EPOCH = datetime(2026, 1, 1, tzinfo=UTC)
 STAGES = {TaskStatus.SUBMITTED: 0, TaskStatus.PROCESSING: 1, TaskStatus.SUCCEED: 2, TaskStatus.FAILED: 2}
-LONGEST_YOUTH = 6.0  # intervals: the longest pause there is
+LONGEST_PAUSE = 6.0  # intervals: the longest pause there is
 
 
 @attrs.define
@@ -85,6 +85,7 @@ class Climate:
         order: of the list: `newest` first, `oldest` first, or `any`, another on each page.
         drift: how many foreign tasks a second come to the list, on average; as many old ones go.
         others: how many foreign tasks stand in the list for each of ours.
+        callbacks: how likely one comes in each turn; each tells of any task as it is.
     """
 
     calm_from: float = 0.0
@@ -92,6 +93,7 @@ class Climate:
     order: str = "newest"
     drift: float = 0.0
     others: float = 1.0
+    callbacks: float = 0.0
 
 
 @attrs.define
@@ -123,7 +125,10 @@ class World:
 
     def run(self, *, until: float) -> None:
         """Lets time pass, unless nobody is awaited any more."""
-        while len(self.watch) and self.now < until:
+        while self.now < until:
+            self.tell()
+            if not len(self.watch):
+                return
             fetches = self.watch.plan(self.now)
             for fetch in fetches:
                 self.fetched.append((self.now, fetch))
@@ -142,6 +147,13 @@ class World:
                     self.in_vain[self.now] += 1
                     assert self.in_vain[self.now] < 3, f"turns in vain at {self.now}"
                 self.now = max(self.now, min(wake, until))
+
+    def tell(self) -> None:
+        """A callback comes, perhaps."""
+        if self.climate.callbacks and self.rng.random() < self.climate.callbacks:
+            self.watch.heard(self.now)
+            theirs = self.rng.choice(list(self.awaited.values()))
+            self.take(self.watch.absorb([self.shown(theirs, self.now)], self.now))
 
     def pass_to(self, now: float) -> None:
         """Foreign tasks come to the list, and old ones go."""
@@ -249,7 +261,9 @@ class World:
         # Without learning, an age below ten minutes makes no difference; and the age grows while we wait.
         age = theirs.ends + theirs.age if theirs.timed else theirs.ends
         untaught = Rhythm(self.policy.interval)
-        pause = untaught.pause(age + 60.0) if not learning else LONGEST_YOUTH * self.policy.interval
+        pause = untaught.pause(age + 60.0) if not learning else LONGEST_PAUSE * self.policy.interval
+        if self.climate.callbacks:
+            grown += (LONGEST_PAUSE - 1) * self.policy.interval
         return since + grown + 1.1 * pause + self._fetching + 1e-6
 
     def check_bounds(self, *, learning: bool) -> None:
