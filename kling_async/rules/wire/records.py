@@ -43,9 +43,7 @@ def read_task(envelope: Envelope) -> Task:
     return _read(envelope, _task, envelope.data)
 
 
-def read_tasks(
-    envelope: Envelope, *, known: Callable[[str], Task | None] | None = None
-) -> tuple[tuple[Task, ...], int]:
+def read_tasks(envelope: Envelope, *, known: Callable[[str], Task | None] | None = None) -> tuple[tuple[Task, ...], int]:
     """The tasks of one page in the vendor's order, and how many of its records cannot be read.
 
     One bad record must not hide the others. Whoever asks for such a task by its id gets the error. `known` tells how
