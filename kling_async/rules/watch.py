@@ -178,7 +178,7 @@ class Watch:
         """The next page for those of unknown place, if there are several and it is time for that."""
         seekers = len(self._places.seekers)
         if self._seekers_due(now) and seekers > self._policy.singles and self._scout.ready(now):
-            sweep = self._scout.page(seekers, alone=not self._places.stretches)
+            sweep = self._scout.page(seekers, self._places)
             # Whoever is known to stand there need not be looked for by a page of their own.
             due = self._places.due_in(sweep.first // STRETCH, inf, self._horizon(now))
             yield self._look_for(due, sweep, now, scouting=True)

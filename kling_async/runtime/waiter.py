@@ -54,6 +54,7 @@ class Waiter:
         self._watch = Watch(self._policy, self._transport.draw, self._rhythm)
         self._listeners: dict[str, set[Listener]] = {}
         self._stirred = asyncio.Event()
+        self._reading = asyncio.Lock()
 
     def __repr__(self) -> str:
         polling = "polling" if self._poller else "idle"
@@ -355,7 +356,9 @@ class Waiter:
         if isinstance(fetch, Single):
             return [read_task(await self._transport.read_once(task_call(self._path, fetch.id)))]
         envelope = await self._transport.read_once(page_call(self._path, fetch.number, fetch.size))
-        return read_wanted(envelope, self._is_wanted, self._watch.last)
+        async with self._reading:  # one page in a turn of the loop: several at once would hold everybody up
+            await asyncio.sleep(0)
+            return read_wanted(envelope, self._is_wanted, self._watch.last)
 
 
 def _key(task: Task | str) -> str:
