@@ -4,7 +4,8 @@
     python benchmarks/side_by_side.py --rounds 5 --only query,create --clients raw,ours
 
 Each client plays each scene in a fresh process against a server in another, and the rounds are interleaved: A B C,
-A B C, ... Clients that are not installed are left out, with the command that installs them.
+A B C, ... A ratio is the median of the rounds' ratios. Clients that are not installed are left out, with the command
+that installs them.
 """
 
 from __future__ import annotations
@@ -87,6 +88,10 @@ class Played:
         values = [one[figure] for one in self.rounds]
         return f"{_number(min(values))} to {_number(max(values))}"
 
+    def ratio(self, floor: Played, figure: str) -> float:
+        """To another, round by round: what slowed the machine for a while slowed both."""
+        return median(one[figure] / other[figure] for one, other in zip(self.rounds, floor.rounds, strict=True))
+
 
 def play(client: str, case: Case, url: str) -> dict[str, float] | None:
     """The figures of one round; `None`, with the reason on the terminal, where there are none."""
@@ -120,12 +125,13 @@ def table(played: dict[str, Played], floor_name: str) -> str:
     """The medians as a Markdown table; the first figure is what is compared."""
     names = list(next(iter(played.values())).rounds[0])
     first, rest = names[0], names[1:]
-    floor = played.get(floor_name)
-    lines = [["client", first, "least to most", f"to {floor_name}", *rest]]
+    compared = [] if len(played) == 1 else ["least to most", f"to {floor_name}"]
+    lines = [["client", first, *compared, *rest]]
     for client, figures in played.items():
-        ratio = f"{figures.median(first) / floor.median(first):.2f}" if floor else "-"
+        ratio = f"{figures.ratio(played[floor_name], first):.2f}" if floor_name in played else "-"
         others = (_number(figures.median(name)) for name in rest)
-        lines.append([client, _number(figures.median(first)), figures.spread(first), ratio, *others])
+        spread = [figures.spread(first), ratio] if compared else []
+        lines.append([client, _number(figures.median(first)), *spread, *others])
     widths = [max(len(line[column]) for line in lines) for column in range(len(lines[0]))]
     rows = [
         "| " + " | ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)) + " |" for line in lines

@@ -43,7 +43,7 @@ class PollPolicy:
     Attributes:
         interval: seconds between two looks at a task around the time at which tasks usually end; default 5. A task
             younger than that is looked at up to two times less often, an older one up to six times (`rules.rhythm`
-            has the formula), and each pause is up to a tenth longer by chance. An extension takes one to several
+            has the formula), and each pause is up to a twentieth longer by chance. An extension takes one to several
             minutes (observed); the vendor sets no limit on queries (document-api, "Concurrency").
         singles: up to how many tasks that one page of the list would show are asked for one by one instead; default
             1. A page of 50 tasks costs about as much as two queries.

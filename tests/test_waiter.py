@@ -752,14 +752,17 @@ async def test_ends_are_seen_when_nobody_listens(kling: KlingClient) -> None:
 
 
 async def test_ends_are_told_to_who_listens(kling: KlingClient) -> None:
-    class Listener:
+    class Holder:
         def __init__(self) -> None:
             self.heard: list[str] = []
 
-        def hear(self, task: Task) -> None:
+        def holds(self, id: str) -> bool:  # noqa: ARG002 - all are of interest
+            return True
+
+        def ended(self, task: Task) -> None:
             self.heard.append(task.id)
 
-    waiter, listener = Waiter(kling._transport, VIDEO_EXTEND_PATH, PollPolicy()), Listener()
-    waiter.tell(listener.hear)
+    waiter, holder = Waiter(kling._transport, VIDEO_EXTEND_PATH, PollPolicy()), Holder()
+    waiter.tell(holder)
     waiter.absorb([Task("t-1", TaskStatus.FAILED), Task("t-2", TaskStatus.PROCESSING)])
-    assert listener.heard == ["t-1"]
+    assert holder.heard == ["t-1"]

@@ -91,7 +91,7 @@ def malformed(response: Response) -> MalformedResponse:
 def test_the_smallest_extension() -> None:
     call = create_call(PATH, VideoExtendRequest(video_id="v1"), "mine")
     assert (call.method, call.target, call.about) == ("POST", PATH, "create")
-    assert call.body == b'{"video_id": "v1", "external_task_id": "mine"}'
+    assert call.body == b'{"video_id":"v1","external_task_id":"mine"}'
 
 
 def test_a_whole_extension() -> None:
@@ -118,7 +118,7 @@ def test_an_empty_prompt_is_sent_as_given() -> None:
 
 def test_the_smallest_shot() -> None:
     call = create_call("/v1/videos/omni-video", OmniVideoRequest(prompt="a"), "mine")
-    assert call.body == b'{"prompt": "a", "external_task_id": "mine"}'
+    assert call.body == b'{"prompt":"a","external_task_id":"mine"}'
 
 
 def test_a_whole_shot() -> None:
@@ -236,7 +236,7 @@ def test_every_vendor_code_becomes_its_class(row: tuple[int, int, str]) -> None:
     assert (error.code, error.http_status, error.request_id, error.message) == (code, status, "r1", meaning)
 
 
-@pytest.mark.parametrize("code", [1, -1, 1999, 5003, 10**30])
+@pytest.mark.parametrize("code", [1, -1, 1999, 5003, 10**18])
 def test_an_unlisted_code_is_told_as_it_is(code: int) -> None:
     error = refusal(answer({"code": code}, status=418))
     assert (type(error), error.code, error.message) == (UnknownCode, code, "no message")

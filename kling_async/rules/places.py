@@ -18,6 +18,7 @@ from kling_async.rules.awaited import NOWHERE, Awaited
 STRETCH = spec.PAGE_SIZE_MAX
 STEP = 50  # page sizes are multiples of it
 SERVED = STRETCH * spec.PAGE_NUM_MAX  # places that any page shows
+_CROWDED = STRETCH * 4 // 5
 _STALE_AT_ONCE = 1000  # how many outdated entries of the heap are put away in one go, so that nobody is kept waiting
 
 
@@ -80,6 +81,11 @@ class Places:
             self.leave(key)
             self.stretches.setdefault(place // STRETCH, Stretch()).keys.add(key)
         awaited.place = place
+
+    def is_crowded(self, number: int) -> bool:
+        """Whether hardly anybody else can stand in this stretch."""
+        stretch = self.stretches.get(number)
+        return stretch is not None and len(stretch.keys) >= _CROWDED
 
     def leave(self, key: str) -> None:
         """Takes the task from its place; it must be given another, or be awaited no more."""

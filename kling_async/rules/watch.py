@@ -25,7 +25,7 @@ from kling_async.rules.scout import Scout
 
 _TOGETHER = 0.5  # of an interval: who falls due within it is looked for on the same page
 _PAGES_AT_ONCE = 4
-_JITTER = 0.1  # of a pause, on top: clients that began together do not stay together
+_JITTER = 0.05  # of a pause, on top: clients that began together do not stay together
 _HELD_BACK = 6.0  # intervals: how rarely a task is looked at while callbacks arrive
 
 
@@ -87,6 +87,9 @@ class Watch:
 
     def __len__(self) -> int:
         return len(self._awaited)
+
+    def __contains__(self, key: str) -> bool:
+        return key in self._awaited
 
     def add(self, key: str, now: float, *, last: Task | None = None) -> list[News]:
         """Starts to await a task: one that was just seen is due after a pause, a bare id at once.
@@ -182,7 +185,7 @@ class Watch:
         """The next page for those of unknown place, if there are several and it is time for that."""
         seekers = len(self._places.seekers)
         if self._seekers_due(now) and seekers > self._policy.singles and self._scout.ready(now):
-            sweep = self._scout.page(seekers, alone=not self._places.stretches)
+            sweep = self._scout.page(seekers, self._places)
             # Whoever is known to stand there need not be looked for by a page of their own.
             due = self._places.due_in(sweep.first // STRETCH, inf, self._horizon(now))
             yield self._look_for(due, sweep, now, scouting=True)
@@ -214,13 +217,11 @@ class Watch:
 
     # --- what came back ----------------------------------------------------------------------------------------
 
-    def absorb(
-        self, tasks: Sequence[Task], now: float, *, fetch: Fetch | None = None, unreadable: int = 0
-    ) -> list[News]:
+    def absorb(self, tasks: Sequence[Task | None], now: float, *, fetch: Fetch | None = None) -> list[News]:
         """What is new of the awaited tasks. Tasks seen anywhere count.
 
-        `fetch` is the planned fetch that they answer, in the order of its answer, `None` when they came from
-        elsewhere; `unreadable` counts the records of its page that were no tasks.
+        `fetch` is the planned fetch that they answer, in the order of its answer (`None` stands for a record of no
+        interest, or that cannot be read), or `None` when they came from elsewhere.
         """
         look = self._looks.pop(id(fetch), None)
         asked, since = self._asking.pop(id(fetch), (None, now if look is None else look.since))
@@ -228,13 +229,15 @@ class Watch:
         seekers = len(self._places.seekers)
         places = count(fetch.first) if isinstance(fetch, Sweep) else repeat(NOWHERE)
         for task, place in zip(tasks, places, strict=False):
+            if task is None:
+                continue
             for key in self._keys_of(task, asked):
                 if (awaited := self._awaited.get(key)) is not None:
                     self._saw(key, awaited, task, place, visit)
         if asked is not None and (awaited := self._awaited.get(asked.key)) is not None:
             self._rest(asked.key, awaited, visit)
         if look is not None:
-            self._read(look, now, seekers, full=len(tasks) + unreadable >= look.sweep.size)
+            self._read(look, now, seekers, full=len(tasks) >= look.sweep.size)
         return visit.news
 
     def _keys_of(self, task: Task, asked: Single | None) -> Iterable[str]:

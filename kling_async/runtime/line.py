@@ -37,7 +37,7 @@ class Line:
         self._loop: asyncio.AbstractEventLoop | None = None
         self.closings = 0
         self._begin_anew()
-        waiter.tell(self._ended)
+        waiter.tell(self)
 
     def _begin_anew(self) -> None:
         self.slots = Slots(self._policy, self._draw)
@@ -148,7 +148,11 @@ class Line:
         self._see_to_timer()
         self._see_to_watching()
 
-    def _ended(self, task: Task) -> None:
+    def holds(self, id: str) -> bool:
+        """Whether a slot is held by this task."""
+        return id in self._tickets
+
+    def ended(self, task: Task) -> None:
         """A task was seen to have ended, by anybody."""
         ticket = self._tickets.get(task.id)
         if ticket is not None:

@@ -7,7 +7,8 @@ import logging
 from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from contextlib import suppress
 from math import isinf
-from weakref import WeakMethod
+from typing import Protocol
+from weakref import ref
 
 from kling_async.errors import ClientClosed, KlingError
 from kling_async.models import Task, TaskStatus, WaitTimeout
@@ -16,13 +17,23 @@ from kling_async.rules.awaited import about
 from kling_async.rules.parked import Parked
 from kling_async.rules.rhythm import Rhythm
 from kling_async.rules.watch import Fetch, News, Single, Watch
-from kling_async.rules.wire import page_call, read_task, read_tasks, task_call
+from kling_async.rules.wire import page_call, read_task, read_wanted, task_call
 from kling_async.runtime.listeners import Changes, Each, End, Listener, One, Several
 from kling_async.runtime.transport import Transport
 
 _log = logging.getLogger("kling_async")
 
 _AT_ONCE = 1000  # how many tasks are taken in before others get their turn
+
+
+class Holder(Protocol):
+    """Who wants to know of ends that nobody awaits."""
+
+    def holds(self, id: str) -> bool:
+        """Whether the end of this task is of interest."""
+
+    def ended(self, task: Task) -> None:
+        """The task was seen to have ended."""
 
 
 class Waiter:
@@ -36,13 +47,14 @@ class Waiter:
         self._parked = Parked()
         self._poller: asyncio.Task[None] | None = None  # the one at work
         self._pollers = set[asyncio.Task[None]]()  # and those that still put their fetches away
-        self._told: Callable[[], Callable[[Task], None] | None] = lambda: None
+        self._holder: Callable[[], Holder | None] = lambda: None
         self._begin_anew()
 
     def _begin_anew(self) -> None:
         self._watch = Watch(self._policy, self._transport.draw, self._rhythm)
         self._listeners: dict[str, set[Listener]] = {}
         self._stirred = asyncio.Event()
+        self._reading = asyncio.Lock()
 
     def __repr__(self) -> str:
         polling = "polling" if self._poller else "idle"
@@ -190,15 +202,18 @@ class Waiter:
         if task.status.ended and not is_awaited and (task.videos or task.status is TaskStatus.FAILED):
             self._parked.put(task, now)
 
-    def tell(self, listener: Callable[[Task], None]) -> None:
-        """Tells a bound method of every ended task that is seen, awaited or not, perhaps several times."""
-        self._told = WeakMethod(listener)  # a circle would keep a client that nobody closed from being noticed
+    def tell(self, holder: Holder) -> None:
+        """Tells of every ended task that is seen and of interest to `holder`, awaited or not, perhaps several times."""
+        self._holder = ref(holder)  # a circle would keep a client that nobody closed from being noticed
 
-    def _tell_ended(self, tasks: Iterable[Task]) -> None:
-        if (listener := self._told()) is not None:
+    def _tell_ended(self, tasks: Iterable[Task | None]) -> None:
+        if (holder := self._holder()) is not None:
             for task in tasks:
-                if task.status.ended:
-                    listener(task)
+                if task is not None and task.status.ended:
+                    holder.ended(task)
+
+    def _is_wanted(self, id: str) -> bool:
+        return id in self._watch or ((holder := self._holder()) is not None and holder.holds(id))
 
     async def close(self) -> None:
         """Stops polling; whoever still waits gets `ClientClosed`."""
@@ -329,19 +344,21 @@ class Waiter:
         clock = asyncio.get_running_loop().time
         watch = self._watch
         try:
-            tasks, unreadable = await self._ask(fetch)
+            tasks = await self._ask(fetch)
         except KlingError as error:
             _log.info("a poll of %s failed: %s", self._path, error)
             self._tell(watch.failed(fetch, error, clock()))
         else:
             self._tell_ended(tasks)
-            self._tell(watch.absorb(tasks, clock(), fetch=fetch, unreadable=unreadable))
+            self._tell(watch.absorb(tasks, clock(), fetch=fetch))
 
-    async def _ask(self, fetch: Fetch) -> tuple[Sequence[Task], int]:
+    async def _ask(self, fetch: Fetch) -> list[Task | None]:
         if isinstance(fetch, Single):
-            return [read_task(await self._transport.read_once(task_call(self._path, fetch.id)))], 0
-        call = page_call(self._path, fetch.number, fetch.size)
-        return read_tasks(await self._transport.read_once(call), known=self._watch.last)
+            return [read_task(await self._transport.read_once(task_call(self._path, fetch.id)))]
+        envelope = await self._transport.read_once(page_call(self._path, fetch.number, fetch.size))
+        async with self._reading:  # one page in a turn of the loop: several at once would hold everybody up
+            await asyncio.sleep(0)
+            return read_wanted(envelope, self._is_wanted, self._watch.last)
 
 
 def _key(task: Task | str) -> str:

@@ -5,7 +5,14 @@ The vendor's spelling (`pageNum`, `task_status_msg`, milliseconds, numbers as te
 
 from kling_async.rules.wire.answers import Envelope, Response, read_envelope, scrubbed, server_time
 from kling_async.rules.wire.calls import Call, costs_call, create_call, journalled_request, page_call, task_call
-from kling_async.rules.wire.records import journalled_task, read_journalled_task, read_packs, read_task, read_tasks
+from kling_async.rules.wire.records import (
+    journalled_task,
+    read_journalled_task,
+    read_packs,
+    read_task,
+    read_tasks,
+    read_wanted,
+)
 
 __all__ = [
     "Call",
@@ -21,6 +28,7 @@ __all__ = [
     "read_packs",
     "read_task",
     "read_tasks",
+    "read_wanted",
     "scrubbed",
     "server_time",
     "task_call",

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Mapping
 from datetime import UTC
@@ -14,6 +13,7 @@ import attrs
 from kling_async import spec
 from kling_async.errors import APIError, MalformedResponse, NotFound, error_for, meaning_of
 from kling_async.rules.wire.calls import Call
+from kling_async.rules.wire.texts import loads
 
 
 @attrs.define
@@ -61,7 +61,7 @@ def read_envelope(call: Call, response: Response, *, host: str | None = None, at
 
 def _json_object(response: Response) -> dict[str, Any]:
     try:
-        outer = json.loads(response.body)
+        outer = loads(response.body)
     except (ValueError, RecursionError):  # bad UTF-8 and endless digits are ValueErrors too
         raise _malformed(response, f"no JSON: {_snippet(response.body)}") from None
     if not isinstance(outer, dict):

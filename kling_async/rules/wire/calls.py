@@ -20,6 +20,7 @@ from kling_async.requests import (
     ReferenceVideo,
     VideoExtendRequest,
 )
+from kling_async.rules.wire.texts import dumps
 
 
 @attrs.define
@@ -40,7 +41,7 @@ def create_call(path: str, request: VideoExtendRequest | OmniVideoRequest, exter
     """The call that creates a task under that external id. The request itself is left as it is."""
     members = _members(request)
     members["external_task_id"] = external_task_id
-    return Call("POST", path, json.dumps(members, ensure_ascii=False).encode(), "create")
+    return Call("POST", path, dumps(members), "create")
 
 
 def task_call(path: str, id: str) -> Call:

@@ -43,38 +43,53 @@ def read_task(envelope: Envelope) -> Task:
     return _read(envelope, _task, envelope.data)
 
 
-def read_tasks(envelope: Envelope, *, known: Callable[[str], Task | None] | None = None) -> tuple[tuple[Task, ...], int]:
+def read_tasks(envelope: Envelope) -> tuple[tuple[Task, ...], int]:
     """The tasks of one page in the vendor's order, and how many of its records cannot be read.
 
-    One bad record must not hide the others. Whoever asks for such a task by its id gets the error. `known` tells how
-    the task of an id was last seen: where the record is still the same, it is that very task, and nothing is read.
+    One bad record must not hide the others. Whoever asks for such a task by its id gets the error.
 
     Raises:
         MalformedResponse: the page is no list.
     """
+    records = _records(envelope)
+    tasks = tuple([task for record in records if (task := _read_or_none(record)) is not None])
+    return tasks, len(records) - len(tasks)
+
+
+def read_wanted(
+    envelope: Envelope, wanted: Callable[[str], bool], last: Callable[[str], Task | None]
+) -> list[Task | None]:
+    """The tasks of one page by their places; `None` for those that are not wanted, or cannot be read.
+
+    Nothing is made of a record that shows no change: there stands the very task that `last` gives.
+
+    Raises:
+        MalformedResponse: the page is no list.
+    """
+    return [_wanted(record, wanted, last) for record in _records(envelope)]
+
+
+def _wanted(record: object, wanted: Callable[[str], bool], last: Callable[[str], Task | None]) -> Task | None:
+    if not isinstance(record, dict):
+        return None
+    key: object = record.get("task_id")
+    if isinstance(key, int):
+        key = str(key)
+    if not isinstance(key, str) or not wanted(key):
+        key = _inner(record, "task_info").get("external_task_id")
+        if not isinstance(key, str) or not wanted(key):
+            return None
+    known = last(key)
+    return known if known is not None and known.raw == record else _read_or_none(record)
+
+
+def _records(envelope: Envelope) -> list[object]:
     # No tasks are answered with an empty list, or with none at all.
     records = [] if envelope.data is None else envelope.data
     if not isinstance(records, list):
         del records  # as below, in `_read`
         raise _unreadable(envelope, "the list of tasks is no list")
-    if known is None:
-        tasks = tuple(task for record in records if (task := _read_or_none(record)) is not None)
-    else:
-        seen = (_unchanged(record, known) or _read_or_none(record) for record in records)
-        tasks = tuple(task for task in seen if task is not None)
-    return tasks, len(records) - len(tasks)
-
-
-def _unchanged(record: object, known: Callable[[str], Task | None]) -> Task | None:
-    """The known task that this record shows no change of."""
-    if not isinstance(record, dict):
-        return None
-    id = record.get("task_id")
-    last = known(id) if isinstance(id, str) else None
-    if last is None:
-        own = _inner(record, "task_info").get("external_task_id")
-        last = known(own) if isinstance(own, str) else None
-    return last if last is not None and last.raw == record else None
+    return records
 
 
 def read_packs(envelope: Envelope) -> tuple[ResourcePack, ...]:
