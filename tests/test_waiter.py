@@ -747,10 +747,13 @@ async def test_ends_are_told_to_who_listens(kling: KlingClient) -> None:
         def __init__(self) -> None:
             self.heard: list[str] = []
 
-        def hear(self, task: Task) -> None:
+        def holds(self, id: str) -> bool:
+            return id == "t-1"
+
+        def ended(self, task: Task) -> None:
             self.heard.append(task.id)
 
     waiter, listener = Waiter(kling._transport, VIDEO_EXTEND_PATH, PollPolicy()), Listener()
-    waiter.tell(listener.hear)
+    waiter.tell(listener)
     waiter.absorb([Task("t-1", TaskStatus.FAILED), Task("t-2", TaskStatus.PROCESSING)])
     assert listener.heard == ["t-1"]
