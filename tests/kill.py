@@ -19,7 +19,7 @@ import tempfile
 import time
 import uuid
 from collections import Counter
-from contextlib import closing
+from contextlib import closing, suppress
 from pathlib import Path
 
 import attrs
@@ -282,7 +282,8 @@ class Harness:
         try:
             await asyncio.wait_for(child.wait(), seconds)
         except TimeoutError:
-            child.kill()
+            with suppress(ProcessLookupError):  # it may have ended in this very moment
+                child.kill()
         killed = await child.wait() == -signal.SIGKILL
         self._look_at(batch)
         return killed

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from kling_async.errors import AuthenticationError, KlingError, MalformedResponse, NotFound, ServerError
 from kling_async.models import NoVideo, Task, TaskStatus, TaskVanished, UnknownStatus, Video
 from kling_async.policies import PollPolicy
-from kling_async.rules.awaited import Awaited, later
+from kling_async.rules.awaited import Awaited, about, later
 
 POLICY = PollPolicy(interval=5.0, max_failure_wait=30.0, unknown_status_wait=600.0)
 EPOCH = datetime(2026, 1, 1, tzinfo=UTC)
@@ -200,3 +200,33 @@ def test_states_never_fall_and_ends_never_change(looks: list[tuple[TaskStatus, i
             assert order.get(last.status, 2) >= order.get(before.status, 2)
             assert not before.status.ended or last.status is before.status
             assert len(last.videos) >= len(before.videos) or not before.status.ended
+
+
+# --- what an error says of the task ----------------------------------------------------------------------------------
+
+
+def test_each_gets_an_error_of_their_own_with_its_cause() -> None:
+    error = ServerError("busy", code=5001, http_status=503)
+    error.__cause__ = LookupError("why")
+    own = about(error, None)
+    assert own is not error
+    assert (type(own), own.message, own.__cause__) == (ServerError, "busy", error.__cause__)
+    assert error.created == "no"
+
+
+def test_of_a_task_that_was_seen_it_says_that_it_exists() -> None:
+    own = about(BUSY, task(own="mine"))
+    assert (own.created, own.task_id, own.external_task_id) == ("yes", "t-1", "mine")
+
+
+@pytest.mark.parametrize(("error", "created"), [(BUSY, "unknown"), (MISSING, "no")])
+def test_of_an_id_never_seen_only_the_vendors_word_is_proof(error: KlingError, created: str) -> None:
+    own = about(error, None)
+    assert (own.created, own.task_id) == (created, None)
+
+
+def test_a_record_that_is_the_same_object_settles_nothing() -> None:
+    same = task()
+    one = awaited(same)
+    one.failures = 3
+    assert (one.saw(same, 0.0, POLICY), one.last, one.failures) == (None, same, 0)

@@ -122,6 +122,11 @@ async def completed(stage: Stage) -> None:
         pass
 
 
+async def changed(stage: Stage) -> None:
+    async for _ in stage.kling.video_extend.events(stage.tasks):
+        pass
+
+
 def create(stage: Stage) -> Awaitable[object]:
     return stage.kling.video_extend.create(stage.source)
 
@@ -181,6 +186,7 @@ SCENES = {
     "wait": Scene(lambda stage: stage.kling.video_extend.wait(stage.tasks[0]), created(1)),
     "wait_all": Scene(lambda stage: stage.kling.video_extend.wait_all(stage.tasks), created(6)),
     "as_completed": Scene(completed, created(2)),
+    "events": Scene(changed, created(2)),
     "run": Scene(lambda stage: stage.kling.video_extend.run(stage.source), creates=1),
     "gather": Scene(run_many, created(0, slots=2), creates=3),
     "download": Scene(download, ended, after=no_half_film),
@@ -243,7 +249,7 @@ def _nothing_is_left(stage: Stage) -> None:
     # The scene of closing has somebody else wait all the while.
     assert not at_work or "1 waiting" in repr(stage.kling)
     pool = stage.kling._transport._pool
-    for share, limit in ((pool.share("creates"), 20), (pool.share("reads"), 20), (pool.share("files"), 4)):
+    for share, limit in ((pool.share("creates"), 100), (pool.share("reads"), 100), (pool.share("files"), 4)):
         assert (share.gate._value, share.under_way) == (limit, set()) or at_work
     line = stage.kling.video_extend._line
     assert "0 sending, 0 in line" in repr(line)
@@ -323,7 +329,7 @@ CONTROLS = {
     "a slot": ("create, in line", Slots, "left"),
     "a turn": ("create, in line", Line, "left"),
     "a place in the pool": ("create", asyncio.Semaphore, "release"),
-    "a poller": ("wait", Waiter, "_forget"),
+    "a poller": ("wait", Waiter, "_unlisten"),
     "a half film": ("download", Path, "unlink"),
 }
 

@@ -26,7 +26,7 @@ DEFAULTS: dict[Policy, dict[str, float]] = {
         "max_failure_wait": 30.0,
         "unknown_status_wait": 600.0,
     },
-    PoolLimits: {"creates": 20, "reads": 20, "files": 4},
+    PoolLimits: {"creates": 100, "reads": 100, "files": 4},
 }
 MAY_BE_NOUGHT = {"first_wait", "max_wait", "max_retry_after", "singles", "unknown_status_wait"}
 WHOLE = {"singles", "concurrency", "creates", "reads", "files"}

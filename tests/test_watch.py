@@ -1,60 +1,17 @@
+"""When and how awaited tasks are looked at, and what an answer settles. No test waits: `now` is a number."""
+
 from __future__ import annotations
 
-from collections import Counter
-from datetime import UTC, datetime, timedelta
 from math import ceil, inf, isfinite
-from random import Random
 
 import attrs
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
+from watched import BUSY, POLICY, done, fresh, seen_on_a_page, task, watch_of
 
-from kling_async.errors import (
-    AccountError,
-    AuthenticationError,
-    InvalidRequest,
-    KlingError,
-    MalformedResponse,
-    NotFound,
-    ServerError,
-    TransportError,
-)
-from kling_async.models import Task, TaskStatus, Video
+from kling_async.models import Task, TaskStatus
 from kling_async.policies import PollPolicy
 from kling_async.rules.places import Sweep
-from kling_async.rules.rhythm import Rhythm
-from kling_async.rules.watch import Fetch, News, Single, Watch
-
-POLICY = PollPolicy(interval=5.0, singles=4, concurrency=10, max_failure_wait=30.0)
-BUSY = ServerError("busy", code=5001, http_status=503)
-UNKNOWN_ID = NotFound("Task not found", code=1201, http_status=400)
-EPOCH = datetime(2026, 1, 1, tzinfo=UTC)
-
-
-def task(
-    id: object, status: TaskStatus = TaskStatus.PROCESSING, *, at: int | None = None, own: str | None = None
-) -> Task:
-    updated = None if at is None else EPOCH + timedelta(seconds=at)
-    films = (Video("v"),) if status is TaskStatus.SUCCEED else ()
-    return Task(id=str(id), status=status, external_task_id=own, updated_at=updated, videos=films)
-
-
-def done(id: object, *, at: int | None = None) -> Task:
-    return task(id, TaskStatus.SUCCEED, at=at)
-
-
-def fresh(policy: PollPolicy = POLICY, *, draw: float = 0.0) -> Watch:
-    """A watch without chance that has learnt nothing yet."""
-    return Watch(policy, lambda: draw, Rhythm(policy.interval))
-
-
-def watch_of(*ids: object, seen: bool = True, policy: PollPolicy = POLICY) -> Watch:
-    watch = fresh(policy)
-    for key in ids:
-        watch.add(str(key), 0.0, last=task(key) if seen else None)
-    return watch
-
+from kling_async.rules.watch import Fetch, Single, Watch
 
 # When to look.
 
@@ -75,10 +32,10 @@ def test_nobody_awaited_is_never_due() -> None:
 
 
 def test_what_falls_due_soon_is_looked_at_together() -> None:
-    watch = watch_of(1)
-    watch.add("2", 2.5, last=task(2))
-    watch.add("3", 2.6, last=task(3))
-    assert watch.plan(5.0) == [Single("1"), Single("2")]
+    watch = seen_on_a_page(1, 2, 3)
+    watch.absorb([task(2)], 2.5)
+    watch.absorb([task(3)], 2.6)
+    assert set(watch.plan(5.0)) == {Single("1"), Single("2")}
 
 
 def test_a_task_in_flight_is_not_asked_for_again() -> None:
@@ -94,11 +51,14 @@ def test_a_second_wait_for_a_task_changes_nothing() -> None:
     assert (len(watch), watch.wake_at) == (1, 5.0)
 
 
-def test_after_an_answer_the_next_look_is_an_interval_away() -> None:
+@pytest.mark.parametrize(("answered", "due"), [(5.0, 10.0), (6.0, 10.0), (7.5, 10.0), (8.0, 10.5), (60.0, 62.5)])
+def test_the_next_look_is_an_interval_behind_the_last_and_half_of_one_behind_its_answer(
+    answered: float, due: float
+) -> None:
     watch = watch_of(1)
     [fetch] = watch.plan(5.0)
-    assert watch.absorb([task(1)], 6.0, fetch=fetch) == []
-    assert watch.wake_at == 11.0
+    assert watch.absorb([task(1)], answered, fetch=fetch) == []
+    assert watch.wake_at == due
 
 
 # How to look.
@@ -108,7 +68,7 @@ def test_a_few_are_asked_for_one_by_one() -> None:
     assert watch_of(1, 2, 3, 4).plan(5.0) == [Single("1"), Single("2"), Single("3"), Single("4")]
 
 
-@pytest.mark.parametrize(("count", "size"), [(5, 50), (25, 50), (26, 52), (100, 200), (250, 500), (2000, 500)])
+@pytest.mark.parametrize(("count", "size"), [(5, 50), (25, 50), (26, 100), (100, 200), (250, 500), (2000, 500)])
 def test_many_are_looked_for_in_the_list_by_pages_that_fit(count: int, size: int) -> None:
     assert watch_of(*range(count)).plan(5.0) == [Sweep(1, size)]
 
@@ -116,8 +76,12 @@ def test_many_are_looked_for_in_the_list_by_pages_that_fit(count: int, size: int
 def test_the_next_page_is_asked_for_when_a_full_one_did_not_show_all() -> None:
     watch = watch_of(*range(30))
     [sweep] = watch.plan(5.0)
-    watch.absorb([task(f"foreign{n}") for n in range(60)], 5.0, fetch=sweep)
-    assert watch.plan(5.0) == [Sweep(2, 60)]
+    watch.absorb([task(f"foreign{n}") for n in range(100)], 5.0, fetch=sweep)
+    assert watch.plan(5.0) == [Sweep(1, 500)]  # of another size, so that it takes more in
+    watch = watch_of(*range(300))
+    [sweep] = watch.plan(5.0)
+    watch.absorb([task(f"foreign{n}") for n in range(500)], 5.0, fetch=sweep)
+    assert watch.plan(5.0) == [Sweep(2, 500)]
 
 
 def test_what_a_short_page_did_not_show_is_asked_for_singly() -> None:
@@ -130,17 +94,17 @@ def test_what_a_short_page_did_not_show_is_asked_for_singly() -> None:
 def test_a_few_that_are_left_are_asked_for_singly_instead_of_by_a_page() -> None:
     watch = watch_of(*range(30))
     [sweep] = watch.plan(5.0)
-    watch.absorb([task(n) for n in range(26)] + [task(f"f{n}") for n in range(34)], 5.0, fetch=sweep)
+    watch.absorb([task(n) for n in range(26)] + [task(f"f{n}") for n in range(74)], 5.0, fetch=sweep)
     assert set(watch.plan(5.0)) == {Single(str(n)) for n in range(26, 30)}
 
 
-def test_a_sweep_ends_one_page_behind_what_ours_would_fill() -> None:
+def test_pages_in_vain_are_bounded_by_how_many_are_looked_for() -> None:
     watch = watch_of(*range(600))
     sweeps: list[Fetch] = []
     while isinstance((fetch := watch.plan(5.0)[0]), Sweep):
         sweeps.append(fetch)
         watch.absorb([task(f"f{n}") for n in range(500)], 5.0, fetch=fetch)
-    assert sweeps == [Sweep(1, 500), Sweep(2, 500), Sweep(3, 500)]
+    assert sweeps == [Sweep(number, 500) for number in range(1, 9)]
 
 
 def test_single_queries_are_bounded() -> None:
@@ -169,6 +133,37 @@ def test_no_single_queries_by_policy_means_sweeps_alone() -> None:
 # What an answer settles.
 
 
+@pytest.mark.parametrize("before", [None, TaskStatus.SUBMITTED])
+@pytest.mark.parametrize("status", [TaskStatus.PROCESSING, TaskStatus.UNKNOWN])
+def test_another_status_than_before_is_news(status: TaskStatus, before: TaskStatus | None) -> None:
+    watch = fresh()
+    watch.add("1", 0.0, last=None if before is None else task(1, before))
+    assert watch.absorb([task(1, status)], 1.0) == [("1", task(1, status))]
+    assert len(watch) == 1
+
+
+def test_the_same_status_again_is_not() -> None:
+    watch = watch_of(1)
+    assert watch.absorb([task(1, at=5)], 1.0) == []
+    assert watch.last("1") == task(1, at=5)
+
+
+def test_nor_is_an_earlier_one() -> None:
+    assert watch_of(1).absorb([task(1, TaskStatus.SUBMITTED)], 1.0) == []
+
+
+def test_nor_is_an_end_before_it_is_believed() -> None:
+    bare = attrs.evolve(done(1), videos=())
+    assert watch_of(1).absorb([bare], 1.0) == []
+
+
+def test_what_a_second_wait_knows_of_is_news_to_the_first() -> None:
+    watch = watch_of(1, seen=False)
+    assert watch.add("1", 1.0, last=task(1)) == [("1", task(1))]
+    assert (watch.add("1", 2.0, last=task(1, TaskStatus.SUBMITTED)), watch.last("1")) == ([], task(1))
+    assert watch.add("1", 2.0, last=None) == []
+
+
 def test_an_ended_task_is_settled() -> None:
     watch = watch_of(1)
     [fetch] = watch.plan(5.0)
@@ -179,7 +174,7 @@ def test_an_ended_task_is_settled() -> None:
 @pytest.mark.parametrize("status", [TaskStatus.SUBMITTED, TaskStatus.PROCESSING, TaskStatus.UNKNOWN])
 def test_others_are_not(status: TaskStatus) -> None:
     watch = watch_of(1)
-    assert watch.absorb([task(1, status)], 1.0) == []
+    assert all(seen == task(1, status) for _, seen in watch.absorb([task(1, status)], 1.0))
     assert len(watch) == 1
 
 
@@ -247,7 +242,7 @@ def test_a_task_seen_elsewhere_while_asked_for_waits_for_its_answer() -> None:
     watch.absorb([task(1)], 5.0)
     assert watch.plan(50.0) == []
     watch.absorb([task(1)], 50.0, fetch=fetch)
-    assert watch.wake_at == 55.0
+    assert watch.wake_at == 52.5
 
 
 def test_an_answer_that_does_not_repeat_the_callers_id_is_about_it_all_the_same() -> None:
@@ -307,248 +302,39 @@ def test_the_last_look_at_nobody() -> None:
     assert watch_of(1).last("2") is None
 
 
-# Trouble.
+# Places known from earlier looks.
 
 
-@pytest.mark.parametrize("fails", [1, 2, 3, 4, 9])
-def test_pauses_grow_while_queries_fail(fails: int) -> None:
-    watch, now, waits = watch_of(1), 5.0, []
-    for _ in range(fails):
-        [fetch] = watch.plan(now)
-        assert watch.failed(fetch, BUSY, now) == []
-        waits.append(watch.wake_at - now)
-        now = watch.wake_at
-    assert waits == ([5, 10, 20, 30] + [30] * 5)[:fails]
+def test_a_task_that_was_pushed_off_its_page_is_looked_for_behind_it() -> None:
+    watch = seen_on_a_page(*range(6))
+    [page] = watch.plan(5.0)
+    watch.absorb([task(f"f{n}") for n in range(50)], 5.0, fetch=page)
+    assert (page, watch.plan(5.0)) == (Sweep(1, 50), [Sweep(2, 50)])
 
 
-def test_one_good_answer_ends_the_growth() -> None:
-    watch = watch_of(1)
-    for now in (5.0, 10.0):
-        watch.failed(watch.plan(now)[0], BUSY, now)
-    watch.absorb([task(1)], 20.0, fetch=watch.plan(20.0)[0])
-    watch.failed(watch.plan(25.0)[0], BUSY, 25.0)
-    assert watch.wake_at == 30.0
+def test_a_task_that_is_not_there_either_is_asked_for_singly() -> None:
+    watch = seen_on_a_page(*range(6))
+    for _ in range(2):
+        [page] = watch.plan(5.0)
+        watch.absorb([task(f"f{n}") for n in range(50)], 5.0, fetch=page)
+    assert set(watch.plan(5.0)) == {Single(str(n)) for n in range(6)}
 
 
-def test_a_long_interval_is_not_shortened_by_trouble() -> None:
-    watch = watch_of(1, policy=PollPolicy(interval=120.0))
-    watch.failed(watch.plan(120.0)[0], BUSY, 120.0)
-    assert watch.wake_at == 240.0
-
-
-def test_a_failed_sweep_rests_all_that_it_was_for() -> None:
+def test_behind_the_last_page_that_is_served_nobody_is_looked_for() -> None:
     watch = watch_of(*range(6))
-    assert watch.failed(watch.plan(5.0)[0], BUSY, 6.0) == []
-    assert (watch.wake_at, watch.plan(10.9)) == (11.0, [])
-    assert watch.plan(11.0) == [Sweep(1, 50)]
-
-
-WEATHER: list[KlingError] = [
-    BUSY,
-    TransportError("broken", sent=True),
-    MalformedResponse("HTML", http_status=502),
-]
-FOR_GOOD: list[KlingError] = [
-    AuthenticationError("no", code=1002, http_status=401),
-    AccountError("no", code=1103, http_status=403),
-    InvalidRequest("no", code=1200, http_status=400),
-    TransportError("bad certificate", sent=False, worth_retrying=False),
-]
-FOR_THE_UNSEEN: list[KlingError] = [
-    UNKNOWN_ID,
-    NotFound("no", code=1203, http_status=404),
-    MalformedResponse("redirect", http_status=302, worth_retrying=False),
-]
-
-
-@pytest.mark.parametrize("count", [1, 6])
-@pytest.mark.parametrize("error", WEATHER, ids=repr)
-def test_weather_ends_no_wait(error: KlingError, count: int) -> None:
-    watch = watch_of(*range(count), seen=False)
-    assert watch.failed(watch.plan(5.0)[0], error, 5.0) == []
-    assert len(watch) == count
-
-
-@pytest.mark.parametrize("count", [1, 6])
-@pytest.mark.parametrize("error", FOR_GOOD, ids=repr)
-def test_a_refusal_for_good_ends_every_wait_that_it_was_for(error: KlingError, count: int) -> None:
-    watch = watch_of(*range(count))
-    settled = watch.failed(watch.plan(5.0)[0], error, 5.0)
-    assert sorted(settled) == [(str(n), error) for n in range(count)]
-    assert (len(watch), watch.plan(1e6)) == (0, [])
-
-
-@pytest.mark.parametrize("error", FOR_THE_UNSEEN, ids=repr)
-def test_what_is_no_record_ends_the_wait_for_an_id_never_seen(error: KlingError) -> None:
-    watch = watch_of(1, seen=False)
-    assert watch.failed(watch.plan(5.0)[0], error, 5.0) == [("1", error)]
-
-
-@pytest.mark.parametrize("error", FOR_THE_UNSEEN, ids=repr)
-def test_but_is_weather_for_a_task_that_was_seen(error: KlingError) -> None:
-    watch = watch_of(1)
-    assert watch.failed(watch.plan(5.0)[0], error, 5.0) == []
-    assert watch.wake_at == 10.0
-
-
-# Given up.
-
-
-def test_what_is_discarded_is_not_asked_for() -> None:
-    watch = watch_of(1)
-    watch.discard("1")
-    watch.discard("never awaited")
-    assert (watch.plan(5.0), watch.wake_at) == ([], inf)
-
-
-@pytest.mark.parametrize("fails", [True, False])
-@pytest.mark.parametrize("count", [1, 6])
-def test_an_answer_for_what_was_discarded_changes_nothing(count: int, fails: bool) -> None:
-    watch = watch_of(*range(count))
-    fetches = watch.plan(5.0)
-    for n in range(count):
-        watch.discard(str(n))
-    [fetch] = fetches
-    answer = watch.failed(fetch, FOR_GOOD[0], 5.0) if fails else watch.absorb([done(0)], 5.0, fetch=fetch)
-    assert (answer, watch.plan(5.0), repr(watch)) == ([], [], "<Watch 0 awaited, 0 asked for singly>")
-
-
-def test_a_full_page_for_what_was_discarded_ends_the_sweep() -> None:
-    watch = watch_of(*range(6))
-    [sweep] = watch.plan(5.0)
-    for n in range(6):
-        watch.discard(str(n))
-    watch.absorb([task(f"f{n}") for n in range(50)], 5.0, fetch=sweep)
-    assert watch.plan(5.0) == []
-    assert watch.wake_at == inf
-
-
-def test_the_answer_of_a_sweep_that_is_over_is_only_read() -> None:
-    watch = watch_of(*range(6))
-    [sweep] = watch.plan(5.0)
-    watch.failed(sweep, BUSY, 5.0)
-    assert watch.absorb([done(0)], 6.0, fetch=sweep) == [("0", done(0))]
-    assert watch.failed(sweep, FOR_GOOD[0], 6.0) == []
+    watch.absorb([task(n) for n in range(6)], 0.0, fetch=Sweep(1000, 500))
+    [page] = watch.plan(5.0)
+    watch.absorb([task(f"f{n}") for n in range(500)], 5.0, fetch=page)
+    assert (page, set(watch.plan(5.0))) == (Sweep(1000, 500), {Single(str(n)) for n in range(6)})
 
 
 def test_repr_shows_what_is_under_way() -> None:
     watch = watch_of(*range(6))
     watch.plan(5.0)
-    assert repr(watch) == "<Watch 6 awaited, 0 asked for singly, sweeping page 1>"
+    assert repr(watch) == "<Watch 6 awaited, 0 asked for singly, reading page 1>"
 
 
-# In any weather. Faults end after a while, so that what must come in the end has its chance.
-
-
-@attrs.define
-class World:
-    """A vendor and a poller by chance: lists in any order with gaps and repeats, failures, late answers."""
-
-    watch: Watch
-    rng: Random
-    ends: dict[str, float]
-    calm_from: float
-    now: float = 0.0
-    in_flight: list[Fetch] = attrs.field(factory=list)
-    reported: Counter[str] = attrs.field(factory=Counter)
-
-    def run(self, *, until: float) -> None:
-        while self.now < until:
-            self.in_flight += self.watch.plan(self.now)
-            self.check()
-            if self.in_flight:
-                self.now += self.rng.random()
-                self.answer(self.in_flight.pop(self.rng.randrange(len(self.in_flight))))
-                self.check()
-            elif isfinite(self.watch.wake_at):
-                self.now = max(self.now, self.watch.wake_at)
-            else:
-                return
-
-    @property
-    def stormy(self) -> bool:
-        return self.now < self.calm_from and self.rng.random() < 0.4
-
-    def answer(self, fetch: Fetch) -> None:
-        if self.stormy:
-            # An unknown id for a minute would rightly end the wait for a task that had been seen.
-            weather = [error for error in WEATHER if error is not UNKNOWN_ID or self.now < 50]
-            self.take(self.watch.failed(fetch, self.rng.choice(weather), self.now))
-        elif isinstance(fetch, Single):
-            self.take(self.watch.absorb([self.record(fetch.key)], self.now, fetch=fetch))
-        else:
-            self.take(self.watch.absorb(self.page(fetch), self.now, fetch=fetch))
-
-    def page(self, sweep: Sweep) -> list[Task]:
-        records = [self.record(key) for key in self.ends] + [done(f"foreign{n}") for n in range(self.rng.randrange(99))]
-        self.rng.shuffle(records)  # no two pages need agree on the order
-        records = records[(sweep.number - 1) * sweep.size :][: sweep.size]
-        if self.stormy:
-            records = [record for record in records if self.rng.random() < 0.7]
-            records += self.rng.choices(records, k=9) if records else []
-        return records[: sweep.size]
-
-    def record(self, key: str) -> Task:
-        late = self.rng.random() * 9 if self.stormy else 0  # a stale read
-        ended = self.now - late >= self.ends[key]
-        own = key if key.startswith("own") and self.rng.random() < 0.8 else None
-        status = TaskStatus.SUCCEED if ended else TaskStatus.PROCESSING
-        return Task(vendors_id(key), status, external_task_id=own, videos=(Video("v"),) if ended else ())
-
-    def take(self, settled: list[News]) -> None:
-        # An unknown id may end the wait for what was never seen.
-        self.reported.update(key for key, outcome in settled if isinstance(outcome, Task))
-
-    def check(self) -> None:
-        """No awaited task is forgotten: each has a time to be looked at, is queued, or is being asked for."""
-        watch = self.watch
-        singles = [fetch for fetch in self.in_flight if isinstance(fetch, Single)]
-        assert watch._asking == len(singles) <= POLICY.concurrency
-        assert len(self.in_flight) - len(singles) <= 1
-        unseen = watch._round.unseen if watch._round else ()
-        for key, awaited in watch._awaited.items():
-            idle = not awaited.busy and isfinite(awaited.due) and watch._next_due <= awaited.due
-            assert idle or key in watch._to_ask or key in unseen or key in {single.key for single in singles}, key
-
-
-def vendors_id(key: str) -> str:
-    return f"id-of-{key}" if key.startswith("own") else key
-
-
-def world(rng: Random, count: int) -> World:
-    watch = fresh()
-    ends = {f"{rng.choice(['own', ''])}{n}": rng.random() * 60 for n in range(count)}
-    for key in ends:
-        # Seen before: else an unknown id would rightly end the wait.
-        watch.add(key, 0.0, last=Task(vendors_id(key), TaskStatus.SUBMITTED))
-    return World(watch, rng, ends, calm_from=100.0)
-
-
-@settings(max_examples=40)
-@given(seed=st.integers(0, 2**32), count=st.integers(1, 70))
-def test_every_task_that_ends_is_reported_exactly_once(seed: int, count: int) -> None:
-    poller = world(Random(seed), count)  # noqa: S311 - a run that can be repeated
-    poller.run(until=1000.0)
-    assert poller.reported == dict.fromkeys(poller.ends, 1)
-    assert len(poller.watch) == 0
-
-
-@settings(max_examples=40)
-@given(seed=st.integers(0, 2**32), count=st.integers(1, 30))
-def test_waits_that_come_and_go_leave_nothing_behind(seed: int, count: int) -> None:
-    rng = Random(seed)  # noqa: S311 - a run that can be repeated
-    poller = world(rng, count)
-    for key in rng.choices(list(poller.ends), k=20):
-        poller.run(until=poller.now + rng.random() * 6)
-        poller.watch.discard(key)
-        poller.check()
-        if rng.random() < 0.7:
-            last = rng.choice([None, poller.record(key)])
-            poller.watch.add(key, poller.now, last=None if last and last.status.ended else last)
-            poller.check()
-    poller.calm_from = 0.0
-    poller.run(until=poller.now + 200)
-    assert (len(poller.watch), poller.watch._asking, poller.watch._to_ask) == (0, 0, {})
+# What it costs.
 
 
 @pytest.mark.parametrize("count", [1, 4, 5, 60, 500, 1200])

@@ -18,6 +18,7 @@ from kling_async.rules.awaited import NOWHERE, Awaited
 STRETCH = spec.PAGE_SIZE_MAX
 STEP = 50  # page sizes are multiples of it
 _CROWDED = STRETCH * 4 // 5
+SERVED = STRETCH * spec.PAGE_NUM_MAX  # places that any page shows
 _STALE_AT_ONCE = 1000  # how many outdated entries of the heap are put away in one go, so that nobody is kept waiting
 
 
@@ -40,10 +41,13 @@ class Sweep:
 
 
 def fitting(first: int, last: int) -> Sweep:
-    """The smallest page that shows these places of one stretch, with some room for what newer tasks push along."""
+    """The smallest page that shows these places of one stretch, with some room for what newer tasks push along.
+
+    Far down the list small pages would have numbers that are not served.
+    """
     room = min(last + 5 + (last - first) // 10, last - last % STRETCH + STRETCH - 1)
     sizes = range(STEP, STRETCH + 1, STEP)
-    size = next(size for size in sizes if first // size == room // size)
+    size = next(size for size in sizes if first // size == room // size < spec.PAGE_NUM_MAX)
     return Sweep(first // size + 1, size)
 
 

@@ -14,11 +14,11 @@ from math import inf
 
 import attrs
 
-from kling_async.errors import KlingError
+from kling_async.errors import KlingError, NotFound
 from kling_async.models import Task
 from kling_async.policies import PollPolicy
 from kling_async.rules.awaited import NOWHERE, Awaited, about, later
-from kling_async.rules.places import STRETCH, Places, Sweep
+from kling_async.rules.places import SERVED, STRETCH, Places, Sweep
 from kling_async.rules.retry import worth_retrying
 from kling_async.rules.rhythm import Rhythm, lasted
 from kling_async.rules.scout import Scout
@@ -104,7 +104,9 @@ class Watch:
         awaited = self._awaited[key] = Awaited(now, last, now if last is None else now - lasted(last))
         self._scout.somebody_new()
         self._places.seek(key)
-        self._places.rest(key, now if last is None else now + self._rhythm.pause(now - awaited.born))
+        # A bare id is as good as overdue, so that callbacks do not put off its first look.
+        overdue = now - (_HELD_BACK - 1) * self._policy.interval
+        self._places.rest(key, overdue if last is None else now + self._rhythm.pause(now - awaited.born))
         return []
 
     def discard(self, key: str) -> None:
@@ -129,8 +131,13 @@ class Watch:
         if len(self._looks) < _PAGES_AT_ONCE:
             wake = min((self._held_back(stretch.due) for stretch in self._places.stretches.values()), default=inf)
         if not self._is_scouting and self._free > 0:
-            wake = min(wake, max(self._places.seekers_due, self._scout.held_until))
+            wake = min(wake, self._seekers_next)
         return wake
+
+    @property
+    def _seekers_next(self) -> float:
+        """When to look for those of unknown place."""
+        return max(self._held_back(self._places.seekers_due), self._scout.held_until)
 
     def heard(self, now: float) -> None:
         """A callback came: for an interval from now on, looking is only a safety net."""
@@ -184,7 +191,7 @@ class Watch:
             yield self._look_for(due, sweep, now, scouting=True)
 
     def _seekers_due(self, now: float) -> bool:
-        return max(self._places.seekers_due, self._scout.held_until) <= now and not self._is_scouting
+        return self._seekers_next <= now and not self._is_scouting
 
     @property
     def _is_scouting(self) -> bool:
@@ -283,7 +290,7 @@ class Watch:
         for key in look.unseen:
             awaited = self._awaited[key]
             awaited.sought, awaited.busy = None, False
-            if full and not awaited.strayed:
+            if full and not awaited.strayed and look.sweep.behind < SERVED:
                 awaited.strayed = True
                 self._places.put(key, look.sweep.behind)
                 self._places.rest(key, awaited.due)
@@ -296,6 +303,10 @@ class Watch:
         """What a failed fetch settles: nothing while the trouble may pass; the deadline is the waiter's own."""
         look = self._looks.pop(id(fetch), None)
         asked, _ = self._asking.pop(id(fetch), (None, now))
+        if look is not None and isinstance(error, NotFound):
+            # Of its tasks this says nothing: whoever should be on it is asked for singly.
+            self._read(look, now, len(self._places.seekers), full=False)
+            return []
         keys = list(look.unseen) if look is not None else [] if asked is None else [asked.key]
         if look is not None and look.scouting:
             self._scout.failed(now)

@@ -168,6 +168,7 @@ class Changes:
 
     def changed(self, key: str, task: Task) -> None:
         """Keeps the change until it is asked for."""
+        self._news.pop((key, task.status), None)  # where it has come back to stands behind where it was meanwhile
         self._news[key, task.status] = task
         self._came.set()
 
