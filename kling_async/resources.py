@@ -112,7 +112,12 @@ class TaskResource:
             AuthenticationError, AccountError, ...: polling is refused for good.
             ClientClosed: the client was closed meanwhile.
         """
-        return await self._waiter.wait(_wanted([task])[0], timeout=_budget(timeout))
+        wanted = task if isinstance(task, Task) else _id_of(task)
+        waiting = self._waiter.begin(wanted, _budget(timeout))
+        try:
+            return await waiting.future
+        finally:
+            self._waiter.leave(wanted, waiting)
 
     @overload
     async def wait_all(

@@ -18,7 +18,7 @@ from typing import Literal, Self
 import attrs
 
 _NO_LINGER = struct.pack("ii", 1, 0)  # closing sends RST
-_OWN_ID = re.compile(rb'"external_task_id": "([^"]*)"')
+_OWN_ID = re.compile(rb'("external_task_id": ?")([^"]*)')
 _ASKED = re.compile(rb"^(GET /v1/videos/video-extend/)([^ ?]+)")
 
 
@@ -150,7 +150,7 @@ class Middleman:
         if not self.anonymous:
             return request
         request = _ASKED.sub(lambda match: match[1] + b"0" * len(match[2]), request)
-        return _OWN_ID.sub(lambda match: b'"external_task_id": "%0*d"' % (len(match[1]), next(self._aliases)), request)
+        return _OWN_ID.sub(lambda match: match[1] + b"%0*d" % (len(match[2]), next(self._aliases)), request)
 
 
 async def _message(reader: asyncio.StreamReader) -> bytes:

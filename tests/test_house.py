@@ -34,6 +34,7 @@ ROOMS = {
     "jwt": ("credentials",),
     "backoff": ("rules.retry",),
     "cattrs": ("rules.wire",),
+    "orjson": ("rules.wire.texts",),
     "aiohttp": ("runtime", TOWER),
     "sqlite3": ("runtime.journal",),
     "click": ("cli", "__main__"),
@@ -181,7 +182,7 @@ def test_no_file_is_too_long() -> None:
     assert too_long(HOUSE) == []
 
 
-@pytest.mark.parametrize("library", ["jwt", "backoff", "cattrs", "aiohttp"])
+@pytest.mark.parametrize("library", ["jwt", "backoff", "cattrs", "orjson", "aiohttp"])
 def test_each_library_is_used_in_its_room(library: str) -> None:
     assert {one.room for one in imports(HOUSE) if within(one.by, ROOMS[library])} & {library}
 

@@ -11,6 +11,18 @@ from kling_async.rules.scout import Scout
 
 POLICY = PollPolicy(interval=5.0, singles=1, max_failure_wait=30.0)
 FULL = Sweep(1, 500)
+NOBODY = Places({})
+
+
+def standing(*places: int) -> Places:
+    """Tasks whose places are known."""
+    taken = Places({str(place): Awaited(0.0, None) for place in places})
+    for place in places:
+        taken.put(str(place), place)
+    return taken
+
+
+SOMEBODY = standing(400_000)
 
 
 def places_with(count: int) -> Places:
@@ -29,7 +41,7 @@ def expedition(scout: Scout, *, now: float = 0.0, found: int = 0, left: int = 50
     """The pages of one, all of them full and showing so many."""
     pages: list[Sweep] = []
     while scout.ready(now) and len(pages) < 30:
-        pages.append(scout.page(left, places_with(1)))
+        pages.append(scout.page(left, SOMEBODY))
         scout.read(pages[-1], now, full=True, found=found, left=left)
     return pages
 
@@ -39,38 +51,25 @@ def expedition(scout: Scout, *, now: float = 0.0, found: int = 0, left: int = 50
 
 @pytest.mark.parametrize(("seekers", "size"), [(2, 50), (25, 50), (26, 100), (249, 500), (9999, 500)])
 def test_the_first_page_is_twice_as_long_as_those_it_is_for(seekers: int, size: int) -> None:
-    assert scout().page(seekers, places_with(0)) == Sweep(1, size)
+    assert scout().page(seekers, NOBODY) == Sweep(1, size)
 
 
 def test_where_others_are_known_it_is_as_long_as_can_be() -> None:
     # It may show those as well, so that they need no page of their own.
-    assert scout().page(2, places_with(1)) == FULL
+    assert scout().page(2, SOMEBODY) == FULL
 
 
 @pytest.mark.parametrize("first", [Sweep(1, 50), Sweep(1, 100), Sweep(1, 450)])
 def test_behind_a_short_page_the_whole_stretch_is_read(first: Sweep) -> None:
     one = scout()
     one.read(first, 0.0, full=True, found=9, left=9)
-    assert one.page(9, places_with(0)) == FULL
+    assert one.page(9, NOBODY) == FULL
 
 
 def test_pages_follow_each_other() -> None:
     one = scout()
     one.read(FULL, 0.0, full=True, found=9, left=9)
-    assert one.page(9, places_with(0)) == Sweep(2, 500)
-
-
-@pytest.mark.parametrize(("known", "page"), [(399, FULL), (400, Sweep(2, 500)), (900, Sweep(3, 500))])
-def test_where_hardly_anybody_else_can_stand_no_page_is_read(known: int, page: Sweep) -> None:
-    assert scout().page(9, places_with(known)) == page
-
-
-def test_when_somebody_came_while_a_page_was_on_its_way_it_begins_again_at_the_head() -> None:
-    one = scout()
-    page = one.page(9, places_with(1))
-    one.somebody_new()
-    one.read(page, 0.0, full=True, found=9, left=9)
-    assert one.page(9, places_with(1)) == FULL
+    assert one.page(9, NOBODY) == Sweep(2, 500)
 
 
 # --- how far ---------------------------------------------------------------------------------------------------------
@@ -97,14 +96,14 @@ def test_the_next_expedition_goes_on_where_the_last_stopped_an_interval_later() 
 def test_it_is_over_when_one_is_left_who_is_asked_for_singly() -> None:
     one = scout()
     one.read(FULL, 0.0, full=True, found=30, left=1)
-    assert (one.ready(0.0), one.page(2, places_with(1))) == (True, Sweep(2, 500))
+    assert (one.ready(0.0), one.page(2, SOMEBODY)) == (True, Sweep(2, 500))
 
 
 @pytest.mark.parametrize(("number", "full"), [(3, False), (1000, True)])
 def test_at_the_end_of_the_list_it_begins_again_after_an_interval(number: int, full: bool) -> None:
     one = scout()
     one.read(Sweep(number, 500), 0.0, full=full, found=0, left=9)
-    assert (one.ready(9.9), one.ready(10.0), one.page(9, places_with(1))) == (False, True, FULL)
+    assert (one.ready(9.9), one.ready(10.0), one.page(9, SOMEBODY)) == (False, True, FULL)
 
 
 def test_lists_read_to_the_end_in_vain_are_read_less_and_less_often() -> None:
@@ -122,7 +121,7 @@ def test_with_somebody_new_it_begins_at_the_head_and_the_pauses_are_short_again(
         one.read(Sweep(2, 500), now, full=False, found=0, left=9)
     one.read(Sweep(1, 500), 300.0, full=True, found=5, left=9)
     one.somebody_new()
-    assert (one.ready(205.0), one.page(9, places_with(1))) == (True, FULL)
+    assert (one.ready(205.0), one.page(9, SOMEBODY)) == (True, FULL)
 
 
 def test_when_all_were_found_the_pauses_are_short_again() -> None:
@@ -160,3 +159,16 @@ def test_one_page_that_is_read_ends_the_growth() -> None:
     assert one.held_until < 200.0
     one.failed(200.0)
     assert one.held_until == 205.0
+
+
+def test_a_crowded_stretch_is_passed_over_since_it_is_read_anyway() -> None:
+    assert scout().page(9, standing(*range(400), *range(500, 1000))) == Sweep(3, 500)
+    assert scout().page(9, standing(*range(399), *range(500, 1000))) == FULL
+
+
+def test_somebody_who_comes_while_a_page_is_on_its_way_is_looked_for_from_the_head() -> None:
+    one = scout()
+    sweep = one.page(9, SOMEBODY)
+    one.somebody_new()
+    one.read(sweep, 0.0, full=True, found=5, left=9)
+    assert one.page(9, SOMEBODY) == FULL

@@ -756,13 +756,13 @@ async def test_ends_are_told_to_who_listens(kling: KlingClient) -> None:
         def __init__(self) -> None:
             self.heard: list[str] = []
 
-        def holds(self, id: str) -> bool:  # noqa: ARG002 - all are of interest
-            return True
+        def holds(self, id: str) -> bool:
+            return id == "t-1"
 
         def ended(self, task: Task) -> None:
             self.heard.append(task.id)
 
-    waiter, holder = Waiter(kling._transport, VIDEO_EXTEND_PATH, PollPolicy()), Holder()
-    waiter.tell(holder)
+    waiter, listener = Waiter(kling._transport, VIDEO_EXTEND_PATH, PollPolicy()), Listener()
+    waiter.tell(listener)
     waiter.absorb([Task("t-1", TaskStatus.FAILED), Task("t-2", TaskStatus.PROCESSING)])
     assert holder.heard == ["t-1"]

@@ -106,14 +106,14 @@ def test_a_whole_extension() -> None:
     assert (
         create_call(PATH, request, "mine").body
         == (
-            '{"video_id": "v1", "prompt": "An é, a 中 and a \\"quote\\"", "model_name": "kling-v1-6", "mode": "pro", '
-            '"callback_url": "https://a.example/hook", "external_task_id": "mine"}'
+            '{"video_id":"v1","prompt":"An é, a 中 and a \\"quote\\"","model_name":"kling-v1-6","mode":"pro",'
+            '"callback_url":"https://a.example/hook","external_task_id":"mine"}'
         ).encode()
     )
 
 
 def test_an_empty_prompt_is_sent_as_given() -> None:
-    assert b'"prompt": ""' in (create_call(PATH, VideoExtendRequest(video_id="v1", prompt=""), "mine").body or b"")
+    assert b'"prompt":""' in (create_call(PATH, VideoExtendRequest(video_id="v1", prompt=""), "mine").body or b"")
 
 
 def test_the_smallest_shot() -> None:

@@ -17,8 +17,8 @@ from kling_async.rules.awaited import NOWHERE, Awaited
 
 STRETCH = spec.PAGE_SIZE_MAX
 STEP = 50  # page sizes are multiples of it
-SERVED = STRETCH * spec.PAGE_NUM_MAX  # places that any page shows
 _CROWDED = STRETCH * 4 // 5
+SERVED = STRETCH * spec.PAGE_NUM_MAX  # places that any page shows
 _STALE_AT_ONCE = 1000  # how many outdated entries of the heap are put away in one go, so that nobody is kept waiting
 
 

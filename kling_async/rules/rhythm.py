@@ -58,7 +58,7 @@ class Rhythm:
 
 
 def lasted(task: Task) -> float:
-    """Seconds from a task's creation to its last change of status, by the vendor's times; nought if they are unknown."""
+    """Seconds from a task's creation to its last change, by the vendor's times; nought if they are unknown."""
     if task.created_at is None or task.updated_at is None:
         return 0.0
     return (task.updated_at - task.created_at).total_seconds()

@@ -166,7 +166,7 @@ class Line:
         self._unwatched.pop(ticket, None)
         watched = self._watched.pop(ticket, None)
         if watched is not None:
-            self._waiter.unwatch(task, watched)
+            self._waiter.leave(task, watched)
 
     def _move(self, ours: int | None = None) -> bool:
         """Lets go whoever may send now, and sees to it that this is asked again when it should.
@@ -195,11 +195,11 @@ class Line:
         if not self.slots.starved:
             for ticket in list(self._watched):
                 self._unwatched[ticket] = None
-                self._waiter.unwatch(self._tasks[ticket], self._watched.pop(ticket))
+                self._waiter.leave(self._tasks[ticket], self._watched.pop(ticket))
             return
         while self._unwatched:
             ticket, _ = self._unwatched.popitem()
-            watched = self._watched[ticket] = self._waiter.watch(self._tasks[ticket])
+            watched = self._watched[ticket] = self._waiter.begin(self._tasks[ticket], None)
             watched.future.add_done_callback(functools.partial(self._unwatchable, ticket))
 
     def _unwatchable(self, ticket: int, _: asyncio.Future[Task]) -> None:

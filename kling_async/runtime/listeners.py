@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter, deque
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from typing import Protocol
 
 from kling_async.models import Task, TaskFailed, TaskStatus
@@ -23,13 +23,64 @@ class Listener(Protocol):
         """The wait for the task is over."""
 
 
-class One:
-    """Waits for a single task: a future of the succeeded task. Nobody has to await it."""
+class Audience:
+    """Who listens to which task. Nearly always it is one, who then needs no set."""
 
-    __slots__ = ("future",)
+    def __init__(self) -> None:
+        self._listeners: dict[str, Listener | set[Listener]] = {}
+
+    def __len__(self) -> int:
+        return sum(len(self.of(key)) for key in self._listeners)
+
+    def __bool__(self) -> bool:
+        return bool(self._listeners)
+
+    def __contains__(self, key: str | None) -> bool:
+        return key in self._listeners
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._listeners)
+
+    def of(self, key: str) -> Collection[Listener]:
+        """Who listens to this task."""
+        found = self._listeners.get(key)
+        if found is None:
+            return ()
+        return found if isinstance(found, set) else (found,)
+
+    def add(self, key: str, listener: Listener) -> None:
+        """Lets somebody listen."""
+        found = self._listeners.setdefault(key, listener)
+        if isinstance(found, set):
+            found.add(listener)
+        elif found is not listener:
+            self._listeners[key] = {found, listener}
+
+    def remove(self, key: str, listener: Listener) -> bool:
+        """Lets somebody go; whether that was the last."""
+        found = self._listeners.get(key)
+        if isinstance(found, set):
+            found.discard(listener)
+        if found == set() or found is listener:
+            del self._listeners[key]
+            return True
+        return False
+
+    def pop(self, key: str) -> Collection[Listener]:
+        """Who listened to this task, whom they all leave."""
+        listeners = self.of(key)
+        self._listeners.pop(key, None)
+        return listeners
+
+
+class One:
+    """Waits for a single task: a future of its end, which nobody has to await, and the timer that ends the wait."""
+
+    __slots__ = ("future", "timer")
 
     def __init__(self) -> None:
         self.future: asyncio.Future[Task] = asyncio.get_running_loop().create_future()
+        self.timer: asyncio.TimerHandle | None = None
 
     def changed(self, key: str, task: Task) -> None:
         """Nothing: the end counts."""

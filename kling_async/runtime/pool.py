@@ -13,7 +13,7 @@ from collections.abc import AsyncGenerator
 from contextlib import AsyncExitStack, suppress
 from math import inf
 from types import TracebackType
-from typing import Literal
+from typing import Literal, cast
 
 import aiohttp
 import attrs
@@ -103,9 +103,8 @@ class Within:
         self.until = until
 
     def __enter__(self) -> None:
-        task = asyncio.current_task()
-        assert task is not None
-        self._task, self._cancelling = task, task.cancelling()
+        self._task = cast("asyncio.Task[object]", asyncio.current_task())
+        self._cancelling = self._task.cancelling()
         self._share.under_way.add(self)
         if self.until < inf:
             self._share.see_to(self.until)

@@ -255,7 +255,7 @@ def _body(answer: aiohttp.ClientResponse) -> Awaitable[bytes]:
 
 
 async def _in_parts(answer: aiohttp.ClientResponse) -> bytes:
-    """The body up to its bound, which holds for what comes out of decompression: a small body may unpack without end."""
+    """The body up to its bound, which holds for what is unpacked: a small body may unpack without end."""
     chunks: list[bytes] = []
     size = 0
     async for chunk in answer.content.iter_any():

@@ -18,7 +18,7 @@ from kling_async.rules.parked import Parked
 from kling_async.rules.rhythm import Rhythm
 from kling_async.rules.watch import Fetch, News, Single, Watch
 from kling_async.rules.wire import page_call, read_task, read_wanted, task_call
-from kling_async.runtime.listeners import Changes, Each, End, Listener, One, Several
+from kling_async.runtime.listeners import Audience, Changes, Each, End, Listener, One, Several
 from kling_async.runtime.transport import Transport
 
 _log = logging.getLogger("kling_async")
@@ -52,13 +52,13 @@ class Waiter:
 
     def _begin_anew(self) -> None:
         self._watch = Watch(self._policy, self._transport.draw, self._rhythm)
-        self._listeners: dict[str, set[Listener]] = {}
+        self._listeners = Audience()
         self._stirred = asyncio.Event()
         self._reading = asyncio.Lock()
 
     def __repr__(self) -> str:
         polling = "polling" if self._poller else "idle"
-        return f"<Waiter {sum(map(len, self._listeners.values()))} waiting, {polling}, {self._watch!r}>"
+        return f"<Waiter {len(self._listeners)} waiting, {polling}, {self._watch!r}>"
 
     # --- for those who wait ------------------------------------------------------------------------------------
 
@@ -70,18 +70,29 @@ class Waiter:
             WaitTimeout: `timeout` seconds (`None`: no bound) were over.
             KlingError: the wait cannot go on.
         """
-        one, timer = One(), None
-        self._listen(task, one)
+        one = self.begin(task, timeout)
         try:
-            if timeout is not None and not one.future.done():
-                if timeout <= 0:
-                    raise _timed_out([self._last(task)], timeout)
-                timer = asyncio.get_running_loop().call_later(timeout, self._late, one, task, timeout)
             return await one.future
         finally:
-            if timer is not None:
-                timer.cancel()
-            self._unlisten(_key(task), one)
+            self.leave(task, one)
+
+    def begin(self, task: Task | str, timeout: float | None) -> One:
+        """Begins a wait, whose future says how it went; to be left by `leave`. So `wait` needs but one coroutine."""
+        one = One()
+        self._listen(task, one)
+        if timeout is not None and not one.future.done():
+            if timeout > 0:
+                one.timer = asyncio.get_running_loop().call_later(timeout, self._late, one, task, timeout)
+            else:
+                self._late(one, task, timeout)
+        return one
+
+    def leave(self, task: Task | str, one: One) -> None:
+        """Lets go of a wait."""
+        if one.timer is not None:
+            one.timer.cancel()
+        one.future.cancel()
+        self._unlisten(_key(task), one)
 
     def _late(self, one: One, task: Task | str, timeout: float) -> None:
         one.ended(_key(task), _timed_out([self._last(task)], timeout))
@@ -172,17 +183,6 @@ class Waiter:
     def _last(self, task: Task | str) -> Task | str:
         return self._watch.last(_key(task)) or task
 
-    def watch(self, task: Task) -> One:
-        """Keeps the poller busy with a task until `unwatch`; nobody has to await the future in it."""
-        one = One()
-        self._listen(task, one)
-        return one
-
-    def unwatch(self, task: Task, watched: One) -> None:
-        """Lets go of what `watch` gave."""
-        watched.future.cancel()
-        self._unlisten(task.id, watched)
-
     def absorb(self, tasks: Iterable[Task]) -> None:
         """Takes in tasks that were seen elsewhere: a page that somebody walked, an answer to a query."""
         seen = list(tasks)
@@ -247,7 +247,7 @@ class Waiter:
         last = self._watch.last(key)
         if last is not None and not last.status.ended and (given is None or given.status is not last.status):
             listener.changed(key, last)
-        self._listeners.setdefault(key, set()).add(listener)
+        self._listeners.add(key, listener)
         self._stirred.set()
 
     def _unlisten_to_all(self, keys: Iterable[str], listener: Listener) -> None:
@@ -256,12 +256,7 @@ class Waiter:
 
     def _unlisten(self, key: str, listener: Listener) -> None:
         """Lets go of a listener, and of a task that nobody awaits any more."""
-        others = self._listeners.get(key)
-        if others is None:
-            return
-        others.discard(listener)
-        if not others:
-            del self._listeners[key]
+        if self._listeners.remove(key, listener):
             self._watch.discard(key)
             if not self._listeners:
                 self._stirred.set()
@@ -269,10 +264,10 @@ class Waiter:
     def _tell(self, news: Iterable[News]) -> None:
         for key, outcome in news:
             if isinstance(outcome, Task) and not outcome.status.ended:
-                for listener in self._listeners.get(key, ()):
+                for listener in self._listeners.of(key):
                     listener.changed(key, outcome)
             else:
-                for listener in self._listeners.pop(key, ()):
+                for listener in self._listeners.pop(key):
                     listener.ended(key, outcome if isinstance(outcome, Task) else about(outcome, None))
 
     def _see_to_poller(self) -> None:
@@ -288,11 +283,11 @@ class Waiter:
     def _stop_polling(self, error: BaseException) -> None:
         """Tells everybody who waits; whoever waits from now on starts a poller anew."""
         self._poller = None
-        left, self._listeners = self._listeners, {}
-        for key, listeners in left.items():
+        left, self._listeners = self._listeners, Audience()
+        for key in left:
             last = self._watch.last(key)
             self._watch.discard(key)
-            for listener in listeners:
+            for listener in left.of(key):
                 listener.ended(key, about(error, last) if isinstance(error, KlingError) else error)
 
     # --- the poller --------------------------------------------------------------------------------------------
