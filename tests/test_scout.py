@@ -25,14 +25,6 @@ def standing(*places: int) -> Places:
 SOMEBODY = standing(400_000)
 
 
-def places_with(count: int) -> Places:
-    """Places of which so many are known, at the head of the list."""
-    places = Places({str(n): Awaited(0.0, None) for n in range(count)})
-    for n in range(count):
-        places.put(str(n), n)
-    return places
-
-
 def scout() -> Scout:
     return Scout(POLICY)
 

@@ -752,7 +752,7 @@ async def test_ends_are_seen_when_nobody_listens(kling: KlingClient) -> None:
 
 
 async def test_ends_are_told_to_who_listens(kling: KlingClient) -> None:
-    class Holder:
+    class Listener:
         def __init__(self) -> None:
             self.heard: list[str] = []
 
@@ -765,4 +765,4 @@ async def test_ends_are_told_to_who_listens(kling: KlingClient) -> None:
     waiter, listener = Waiter(kling._transport, VIDEO_EXTEND_PATH, PollPolicy()), Listener()
     waiter.tell(listener)
     waiter.absorb([Task("t-1", TaskStatus.FAILED), Task("t-2", TaskStatus.PROCESSING)])
-    assert holder.heard == ["t-1"]
+    assert listener.heard == ["t-1"]

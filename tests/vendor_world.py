@@ -178,8 +178,7 @@ class World:
             assert fetch.id in {theirs.id, theirs.own}
             self.take(self.watch.absorb([self.shown(theirs, since)], self.now, fetch=fetch))
         else:
-            records, unreadable = self.page(fetch, since)
-            self.take(self.watch.absorb([*records, *[None] * unreadable], self.now, fetch=fetch))
+            self.take(self.watch.absorb(self.page(fetch, since), self.now, fetch=fetch))
 
     def shown(self, theirs: Theirs, since: float) -> Task:
         """Its record, in a storm perhaps as it was some seconds before."""
