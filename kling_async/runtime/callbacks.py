@@ -64,9 +64,6 @@ class Callbacks:
 
     A callback that the vendor signed ends the `wait` for its task at once. Without a secret there is no telling who
     posted it; then it only causes a query of our own, and that decides.
-
-    Attributes:
-        asgi: an ASGI application, for a route of FastAPI, Starlette and the like.
     """
 
     def __init__(
@@ -88,7 +85,6 @@ class Callbacks:
         self._refusals, self._faults = Alarm(), Alarm()
         self._here: _Here | None = None
         self.counts: Counter[str] = Counter()
-        self.asgi = CallbackApp(self.receive)
         if store is not None and not self._verifier.has_secret:
             raise ConfigurationError("callback_store: needs webhook_secrets; what nobody signed is not passed on")
 
@@ -98,6 +94,12 @@ class Callbacks:
         return f"<Callbacks {kind}{counts}>"
 
     # --- for users -------------------------------------------------------------------------------------------------
+
+    @property
+    def asgi(self) -> CallbackApp:
+        """An ASGI application, for a route of FastAPI, Starlette and the like."""
+        # Made anew: a circle would keep a client that nobody closed from being noticed.
+        return CallbackApp(self.receive)
 
     def verify(self, body: bytes, headers: Mapping[str, str]) -> Task:
         """The task of a callback, if the vendor signed it within the last 5 minutes. Nothing else is done with it.
