@@ -253,6 +253,19 @@ async def test_cancelled_in_the_moment_of_its_turn_passes_it_on(simulator: Simul
         line.left(2)
 
 
+async def test_refused_create_whose_next_try_is_due_at_once_does_not_wait(simulator: Simulator) -> None:
+    # So short a pause is none: it is lost in the digits of the clock.
+    slots = SlotPolicy(probe_after=1e-300)
+    async with KlingClient(ApiKey(simulator.api_key), base_url=simulator.url, wall=wall, slots=slots) as kling:
+        line = kling.video_extend._line
+        await asyncio.sleep(1.0)
+        line.accepted(await line.enter(deadline=None), Task("t-1", TaskStatus.SUBMITTED))
+        refused = await line.enter(deadline=None)
+        await line.again(refused, deadline=now())
+        line.left(refused)
+        assert at_rest(kling)
+
+
 async def test_turn_given_to_one_that_is_being_cancelled_goes_to_the_next(simulator: Simulator) -> None:
     async with client(simulator, 1) as kling:
         line = kling.video_extend._line

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from kling_async.errors import KlingError, ServerError
 from kling_async.models import Task, TaskFailed, TaskStatus
-from kling_async.runtime.listeners import Changes, Each, End, One, Several, succeeded
+from kling_async.runtime.listeners import Audience, Changes, Each, End, One, Several, succeeded
 
 BROKEN = ServerError("broken", code=5000, http_status=500)
 
@@ -43,6 +43,29 @@ def test_a_failed_task_is_an_error_with_the_reason(message: str, reason: str) ->
     error = succeeded(task(status=TaskStatus.FAILED, message=message))
     assert isinstance(error, TaskFailed)
     assert error.message == f"task 1 failed: {reason}"
+
+
+# --- who listens -----------------------------------------------------------------------------------------------------
+
+
+@given(steps=st.lists(st.tuples(st.sampled_from(["add", "remove", "pop"]), st.sampled_from("ab"), st.integers(0, 2))))
+def test_an_audience_is_a_set_of_listeners_for_each_task(steps: list[tuple[str, str, int]]) -> None:
+    listeners = [Several([], patient=True) for _ in range(3)]
+    audience, model = Audience(), dict[str, set[Several]]()
+    for step, key, number in steps:
+        if step == "add":
+            audience.add(key, listeners[number])
+            model.setdefault(key, set()).add(listeners[number])
+        elif step == "remove":
+            was_last = model.get(key) == {listeners[number]}
+            assert audience.remove(key, listeners[number]) is was_last
+            model.get(key, set()).discard(listeners[number])
+        else:
+            assert set(audience.pop(key)) == model.pop(key, set())
+        model = {key: those for key, those in model.items() if those}
+        assert {key: set(audience.of(key)) for key in audience} == model
+        assert (len(audience), bool(audience)) == (sum(map(len, model.values())), bool(model))
+        assert [one in audience for one in ("a", "b", None)] == ["a" in model, "b" in model, False]
 
 
 # --- one -------------------------------------------------------------------------------------------------------------

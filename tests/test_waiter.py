@@ -381,6 +381,15 @@ async def test_bug_in_the_poller_reaches_every_waiter_and_the_next_wait_starts_a
     assert [task.status for task in await kling.video_extend.wait_all(tasks)] == [TaskStatus.SUCCEED] * count
 
 
+async def test_bug_is_raised_even_where_errors_are_put_in_their_places(
+    kling: KlingClient, simulator: Simulator
+) -> None:
+    tasks = await created(kling, simulator, 2)
+    _broken_once(kling)
+    with pytest.raises(Broken):
+        await kling.video_extend.wait_all(tasks, return_exceptions=True)
+
+
 async def test_wait_begun_in_the_moment_of_a_bug_gets_a_poller_that_works(
     kling: KlingClient, simulator: Simulator
 ) -> None:

@@ -51,7 +51,7 @@ def test_requests_an_interval_are_few_even_when_few_are_left(count: int, most: i
     world.check_news()
     assert max(by_interval(world).values()) <= most
     # And nothing is saved by looking too rarely.
-    assert max(world.reported[key][-1][0] - theirs.ends for key, theirs in world.awaited.items()) <= 1.1 * INTERVAL
+    assert max(world.reported[key][-1][0] - theirs.ends for key, theirs in world.awaited.items()) <= 1.05 * INTERVAL
 
 
 @pytest.mark.parametrize(("count", "learnt_after"), [(100, 4), (1_000, 2)])

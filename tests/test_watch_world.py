@@ -145,7 +145,7 @@ class NeverSleeps(Watch):
 
 def _caught(kind: type[Watch]) -> bool:
     """Whether the properties above fail for such a watch."""
-    for seed in range(30):
+    for seed in range(12):
         climate = Climate(order="any" if seed % 2 else "newest", drift=20.0, others=9)
         try:
             judged(begun(PollPolicy(interval=5.0), climate, seed, 40, kind=kind))

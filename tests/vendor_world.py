@@ -178,25 +178,27 @@ class World:
             assert fetch.id in {theirs.id, theirs.own}
             self.take(self.watch.absorb([self.shown(theirs, since)], self.now, fetch=fetch))
         else:
-            records, unreadable = self.page(fetch, since)
-            self.take(self.watch.absorb([*records, *[None] * unreadable], self.now, fetch=fetch))
+            self.take(self.watch.absorb(self.page(fetch, since), self.now, fetch=fetch))
 
     def shown(self, theirs: Theirs, since: float) -> Task:
         """Its record, in a storm perhaps as it was some seconds before."""
         return theirs.at(since - self.rng.random() * 9 if self.stormy else since)
 
-    def page(self, sweep: Sweep, since: float) -> tuple[list[Task], int]:
-        """The records of a page, and how many are unreadable; in a storm some are lost or come twice."""
+    def page(self, sweep: Sweep, since: float) -> list[Task | None]:
+        """The records of a page; in a storm some are lost, cannot be read or come twice."""
         listed = self.listed if self.climate.order != "oldest" else self.listed[::-1]
         if self.climate.order == "any":
             listed = self.rng.sample(listed, len(listed))
-        records = [self.shown(theirs, since) for theirs in listed[sweep.first : sweep.behind]]
-        unreadable = 0
-        if self.stormy:
-            kept = [record for record in records if self.rng.random() < 0.7]
-            unreadable = self.rng.choice([0, len(records) - len(kept)])
-            records = kept + self.rng.choices(kept, k=min(9, sweep.size - len(kept))) if kept else []
-        return records, unreadable
+        shown = [self.shown(theirs, since) for theirs in listed[sweep.first : sweep.behind]]
+        if not self.stormy:
+            return [task if self.rng.random() < 0.9 or task.id in self._ours else None for task in shown]
+        kept: list[Task | None] = [task for task in shown if self.rng.random() < 0.7]
+        kept += self.rng.choices(shown, k=min(9, sweep.size - len(kept))) if shown else []
+        return [task if self.rng.random() < 0.9 else None for task in kept]
+
+    @cached_property
+    def _ours(self) -> set[str]:
+        return {theirs.id for theirs in self.awaited.values()}
 
     def take(self, news: list[News]) -> None:
         """Notes what is reported, and when."""
@@ -264,7 +266,7 @@ class World:
         pause = untaught.pause(age + 60.0) if not learning else LONGEST_PAUSE * self.policy.interval
         if self.climate.callbacks:
             grown += (LONGEST_PAUSE - 1) * self.policy.interval
-        return since + grown + 1.1 * pause + self._fetching + 1e-6
+        return since + grown + 1.05 * pause + self._fetching + 1e-6
 
     def check_bounds(self, *, learning: bool) -> None:
         """Every end was reported, and within its bound."""
