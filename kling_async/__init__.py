@@ -23,6 +23,7 @@ from kling_async.errors import (
     ServerError,
     TransportError,
     UnknownCode,
+    WebhookError,
 )
 from kling_async.models import (
     NoVideo,
@@ -46,7 +47,10 @@ from kling_async.requests import (
     VideoExtendRequest,
 )
 from kling_async.resources import OmniVideo, VideoExtend
+from kling_async.rules.callbacks import Answer
 from kling_async.runtime.batch import Batch, Outcome
+from kling_async.runtime.callback_store import AnyCallbackStore, CallbackStore
+from kling_async.runtime.callbacks import Callbacks
 from kling_async.runtime.pager import Pager
 
 __all__ = [
@@ -54,9 +58,13 @@ __all__ = [
     "AccessKey",
     "AccountError",
     "AddressNotAllowed",
+    "Answer",
+    "AnyCallbackStore",
     "ApiKey",
     "AuthenticationError",
     "Batch",
+    "CallbackStore",
+    "Callbacks",
     "ClientClosed",
     "ConcurrencyLimited",
     "ConfigurationError",
@@ -97,5 +105,6 @@ __all__ = [
     "VideoExtend",
     "VideoExtendRequest",
     "WaitTimeout",
+    "WebhookError",
     "supports",
 ]

@@ -6,7 +6,7 @@ import os
 import random
 import time
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import AsyncExitStack
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -22,8 +22,11 @@ from kling_async.models import Task, Video
 from kling_async.policies import DEFAULT_WAIT_SECONDS, PollPolicy, PoolLimits, RetryPolicy, SlotPolicy
 from kling_async.requests import OmniVideoRequest, VideoExtendRequest
 from kling_async.resources import Account, OmniVideo, VideoExtend
+from kling_async.rules.signatures import hidden
 from kling_async.rules.slots import limit_of
 from kling_async.runtime.batch import Batch, Step
+from kling_async.runtime.callback_store import AnyCallbackStore
+from kling_async.runtime.callbacks import Callbacks, Ear
 from kling_async.runtime.download import Downloader
 from kling_async.runtime.journal import Journal
 from kling_async.runtime.pool import SessionPool
@@ -52,7 +55,11 @@ class KlingClient:
         polling: how awaited tasks are looked after.
         pool: how many requests may be under way at once.
         slots: how creates wait for the account's slots.
-        wall: Unix seconds, for tokens alone.
+        webhook_secrets: of the account's callbacks, as the console shows them; several while one rotates. Default none:
+            then a callback proves nothing, and only causes a query.
+        callback_store: passes callbacks on between workers, such as `CallbackStore("callbacks.sqlite3")`; default
+            `None`: each worker hears what itself receives.
+        wall: Unix seconds, for tokens and callbacks.
         draw: random numbers from 0 to 1, for pauses between attempts.
         new_id: makes the external id of a create that was given none.
 
@@ -60,9 +67,10 @@ class KlingClient:
         video_extend: extensions of videos.
         omni_video: the Omni-Video alternative.
         account: what the account has bought.
+        callbacks: takes in what the vendor posts to your `callback_url`.
 
     Raises:
-        ConfigurationError: no credentials, or a base URL that is none.
+        ConfigurationError: no credentials, a base URL that is none, or a webhook secret that is none.
     """
 
     def __init__(
@@ -74,10 +82,17 @@ class KlingClient:
         polling: PollPolicy = PollPolicy(),
         pool: PoolLimits = PoolLimits(),
         slots: SlotPolicy = SlotPolicy(),
+        webhook_secrets: Sequence[str] = (),
+        callback_store: AnyCallbackStore | None = None,
         wall: Callable[[], float] = time.time,
         draw: Callable[[], float] = random.random,
         new_id: Callable[[], str] = _new_id,
     ) -> None:
+        try:
+            webhook_secrets = hidden(webhook_secrets)  # first: what fails below is told with all that stands here
+        except ConfigurationError as error:
+            del webhook_secrets
+            raise error.with_traceback(None) from None
         if credentials is None:
             credentials = credentials_from(os.environ)
         if not isinstance(credentials, ApiKey | AccessKey):
@@ -104,6 +119,14 @@ class KlingClient:
             slots=slots,
             new_id=new_id,
             read_limit=self._read_limit,
+        )
+        kinds = {spec.VIDEO_EXTEND_PATH: self.video_extend.kind, spec.OMNI_VIDEO_PATH: self.omni_video.kind}
+        self.callbacks = Callbacks(
+            self._transport,
+            [Ear(path, kind.waiter) for path, kind in kinds.items()],
+            secrets=webhook_secrets,
+            spacing=polling.interval,
+            store=callback_store,
         )
 
     @classmethod
@@ -132,7 +155,13 @@ class KlingClient:
 
         simulator = simulator or Simulator()
         client = cls(
-            ApiKey(simulator.api_key), base_url="http://127.0.0.1", retry=retry, polling=polling, pool=pool, slots=slots
+            ApiKey(simulator.api_key),
+            base_url="http://127.0.0.1",
+            retry=retry,
+            polling=polling,
+            pool=pool,
+            slots=slots,
+            webhook_secrets=simulator.webhook_secrets,
         )
         client._simulator = simulator
         client._aim(simulator.url if simulator.running else "")
@@ -218,6 +247,7 @@ class KlingClient:
                 await self._simulator.start()
                 self._started_simulator = True
             self._aim(self._simulator.url)
+        await self.callbacks.open()
         return self
 
     def _aim(self, url: str) -> None:
@@ -239,8 +269,11 @@ class KlingClient:
             stack.push_async_callback(self._pool.close)
             stack.push_async_callback(self.omni_video.close)
             stack.push_async_callback(self.video_extend.close)
+            stack.push_async_callback(self.callbacks.close)
 
     def __repr__(self) -> str:
+        if not hasattr(self, "callbacks"):
+            return "<KlingClient that was never finished>"  # a traceback with locals shows it so
         host = self._transport.host or "not started"
         return f"<KlingClient {host}, {self.video_extend!r}, {self.omni_video!r}, {self._pool!r}>"
 

@@ -339,6 +339,13 @@ class JournalError(KlingError):
     _tells_created = False
 
 
+class WebhookError(KlingError):
+    """A callback is not the vendor's: malformed, forged, changed on the way, too old, or signed with another secret."""
+
+    advice = "Answer 401. If it was the vendor's, check the webhook secret and this machine's clock."
+    _tells_created = False
+
+
 def error_for(code: int) -> type[APIError]:
     """The class that serves a vendor code: `UnknownCode` where no document lists it."""
     return APIError.kinds.get(code, UnknownCode)

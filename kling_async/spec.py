@@ -70,6 +70,15 @@ JWT_NOT_BEFORE_SECONDS: Final = 5
 # Not yet valid, and expired: what a wrong clock looks like (observed).
 TOKEN_TIME_CODES: Final = (1003, 1004)
 
+# Callbacks. Source: document-api, "Callbacks"; the scheme is that of Standard Webhooks.
+WEBHOOK_ID: Final = "webhook-id"
+WEBHOOK_TIMESTAMP: Final = "webhook-timestamp"  # Unix seconds, not milliseconds
+WEBHOOK_SIGNATURE: Final = "webhook-signature"  # `v1,<base64>`, several with blanks between while a secret rotates
+WEBHOOK_VERSION: Final = "v1"
+WEBHOOK_SECRET_PREFIX: Final = "whsec_"  # noqa: S105 - what a secret begins with
+WEBHOOK_TOLERANCE_SECONDS: Final = 300
+CALLBACK_MAX_BYTES: Final = 256 * 1024  # assumed: a task's record has about one KiB
+
 # Omni-Video. Source: document-api; the specification's example uses kling-video-o1, `feature` and `pro`.
 OMNI_MODELS: Final = ("kling-video-o1", "kling-v3-omni")
 OMNI_MODES: Final = ("std", "pro")

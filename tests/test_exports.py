@@ -11,9 +11,13 @@ PUBLIC = [
     "AccessKey",
     "AccountError",
     "AddressNotAllowed",
+    "Answer",
+    "AnyCallbackStore",
     "ApiKey",
     "AuthenticationError",
     "Batch",
+    "CallbackStore",
+    "Callbacks",
     "ClientClosed",
     "ConcurrencyLimited",
     "ConfigurationError",
@@ -54,6 +58,7 @@ PUBLIC = [
     "VideoExtend",
     "VideoExtendRequest",
     "WaitTimeout",
+    "WebhookError",
     "supports",
 ]
 

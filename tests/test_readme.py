@@ -15,7 +15,9 @@ from kling_async import APIError, KlingError, errors, spec
 from kling_async.simulator import Simulator
 
 README = Path(__file__).parent.parent / "README.md"
-EXAMPLES = re.findall(r"^```python\n(.*?)^```", README.read_text("utf-8"), re.MULTILINE | re.DOTALL)
+# Those for web frameworks are run in their frameworks, by tests of their own.
+BLOCKS = re.findall(r"(<!-- web: \w+ -->\n)?^```python\n(.*?)^```", README.read_text("utf-8"), re.MULTILINE | re.DOTALL)
+EXAMPLES = [block for mark, block in BLOCKS if not mark]
 
 
 def title(example: str) -> str:

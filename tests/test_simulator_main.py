@@ -52,6 +52,7 @@ def test_it_names_keys_and_sources(monkeypatch: pytest.MonkeyPatch, word: str) -
 
 def test_it_takes_every_option(monkeypatch: pytest.MonkeyPatch) -> None:
     options = ["--host", "localhost", "--slots", "5", "--units", "100", "--task-seconds", "0.5", "--lenient"]
+    options += ["--webhook-secret", "whsec_dGVzdHNlY3JldHRlc3RzZWNyZXR0ZXN0c2VjcmV0MTI="]
     assert "http://localhost:" in announced(monkeypatch, *options, "--submitted-seconds", "0")
 
 
@@ -75,6 +76,8 @@ def test_a_port_in_use_is_one_line(capsys: pytest.CaptureFixture[str]) -> None:
         ["--task-seconds", "-1"],
         ["--task-seconds", "nan"],
         ["--submitted-seconds", "soon"],
+        ["--webhook-secret", "whsec_!"],
+        ["--webhook-secret", ""],
         ["surplus"],
     ],
     ids=" ".join,

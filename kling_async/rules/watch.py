@@ -26,6 +26,7 @@ from kling_async.rules.scout import Scout
 _TOGETHER = 0.5  # of an interval: who falls due within it is looked for on the same page
 _PAGES_AT_ONCE = 4
 _JITTER = 0.05  # of a pause, on top: clients that began together do not stay together
+_MANY_MOVED = 10
 _HELD_BACK = 6.0  # intervals: how rarely a task is looked at while callbacks arrive
 
 
@@ -287,10 +288,17 @@ class Watch:
         left = len(self._places.seekers)
         if look.scouting:
             self._scout.read(look.sweep, now, full=full, found=seekers - left, left=left)
+        # So many have been pushed on by newer tasks: pages find them for less than a query each.
+        many = len(look.unseen) > _MANY_MOVED and not look.scouting
+        if many:
+            self._scout.somebody_new()
         for key in look.unseen:
             awaited = self._awaited[key]
             awaited.sought, awaited.busy = None, False
-            if full and not awaited.strayed and look.sweep.behind < SERVED:
+            if many:
+                self._places.seek(key)
+                self._places.rest(key, now)
+            elif full and not awaited.strayed and look.sweep.behind < SERVED:
                 awaited.strayed = True
                 self._places.put(key, look.sweep.behind)
                 self._places.rest(key, awaited.due)

@@ -190,6 +190,10 @@ class Waiter:
         if self._listeners:
             self._tell(self._watch.absorb(seen, asyncio.get_running_loop().time()))
 
+    def awaits(self, id: str) -> bool:
+        """Whether somebody waits for a task by this id."""
+        return id in self._listeners
+
     def hear(self, task: Task) -> None:
         """Takes in a task that a verified callback told of. Its end is kept for whoever waits for it later.
 

@@ -9,6 +9,7 @@ import sys
 from contextlib import suppress
 from typing import TYPE_CHECKING, Final
 
+from kling_async.simulator.callbacks import key_of
 from kling_async.simulator.server import Simulator
 
 if TYPE_CHECKING:
@@ -48,6 +49,7 @@ def _parser(prog: str) -> argparse.ArgumentParser:
         "--submitted-seconds", type=_seconds, default=1.0, help="how much of that it waits (default: %(default)s)"
     )
     parser.add_argument("--lenient", action="store_true", help="take negative_prompt and cfg_scale, and ignore them")
+    parser.add_argument("--webhook-secret", type=_secret, help="signs callbacks: whsec_ and base64 (default: unsigned)")
     return parser
 
 
@@ -65,6 +67,7 @@ async def _serve(options: argparse.Namespace) -> None:
         units=options.units,
         task_seconds=options.task_seconds,
         submitted_seconds=options.submitted_seconds,
+        webhook_secret=options.webhook_secret,
     ) as simulator:
         sys.stdout.write(_announcement(simulator))
         sys.stdout.flush()  # whoever started us through a pipe waits for these lines
@@ -83,6 +86,14 @@ def _announcement(simulator: Simulator) -> str:
         f"export KLING_BASE_URL={simulator.url} KLING_API_KEY={simulator.api_key}",
     ]
     return "\n".join(lines) + "\n"
+
+
+def _secret(text: str) -> str:
+    try:
+        key_of(text)
+    except ValueError:
+        raise argparse.ArgumentTypeError("it must be whsec_ and base64") from None
+    return text
 
 
 def _port(text: str) -> int:

@@ -143,6 +143,27 @@ class Engine:
         return tuple(self._settled(self._clock()).changes)
 
     @property
+    def now(self) -> float:
+        """Unix seconds by the engine's clock."""
+        return self._clock()
+
+    @property
+    def next_change_at(self) -> float:
+        """When a task will take its next status, in Unix seconds; infinite when none will."""
+        return self._ledger.next_change_at
+
+    def news(self, place: int) -> Iterator[tuple[str, dict[str, JSON]]]:
+        """Where to post each change behind the first `place` changes, empty for nowhere, and the record as of then."""
+        for change in self._settled(self._clock()).changes[place:]:
+            task = self._ledger.tasks[change.task_id]
+            then = evolve(task, status=change.status, updated_at=change.at)
+            yield task.order.callback_url or "", self._record(then)
+
+    def wants_callbacks(self, id: str) -> bool:
+        """Whether the task was ordered with a `callback_url`."""
+        return self._ledger.tasks[id].order.callback_url is not None
+
+    @property
     def faults(self) -> tuple[Fault, ...]:
         """The scripted faults that have not struck yet."""
         return self._script.left

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import heapq
 from decimal import Decimal
+from math import inf
 from typing import TYPE_CHECKING, Final
 
 from attrs import Factory, define, evolve, field, frozen
@@ -106,6 +107,11 @@ class Ledger:
         self.changes.append(Change(task.created_at, task.id, task.status))
         self._push(task.created_at + min(submitted_seconds, task_seconds), STATUS_PROCESSING, task)
         self._push(task.created_at + task_seconds, STATUS_SUCCEED, task)
+
+    @property
+    def next_change_at(self) -> float:
+        """When the next change falls due; infinite when none will."""
+        return self._due[0][0] if self._due else inf
 
     def settle(self, now: float) -> None:
         """Bring every task to where it stands at `now`. A clock that is set back undoes nothing."""

@@ -12,16 +12,18 @@ from typing import TYPE_CHECKING, Final, Self
 
 from aiohttp import hdrs, web
 
+from kling_async.simulator.callbacks import Delivery, Sender
 from kling_async.simulator.engine import ACCESS_KEY, API_KEY, SECRET_KEY, Engine
 from kling_async.simulator.wire import BAD_REQUEST, INTERNAL, MAX_BODY_BYTES, STATUS_OF, Ending
 
 if TYPE_CHECKING:
     from collections import Counter
-    from collections.abc import Awaitable, Callable
+    from collections.abc import Awaitable, Callable, Sequence
     from decimal import Decimal
     from random import Random
     from types import TracebackType
 
+    from kling_async.simulator.callbacks import Posted
     from kling_async.simulator.engine import Accepted
     from kling_async.simulator.faults import Fault
     from kling_async.simulator.ledger import Task
@@ -50,8 +52,11 @@ class Simulator:
         units: what the resource pack holds, `None` for more than anybody uses.
         task_seconds: from create to the end of a task, in seconds, default 2; or a function of the task.
         submitted_seconds: how much of that it is `submitted` before it is `processing`, default 0.5.
+        webhook_secret: signs the callbacks; several, as while one rotates. Default `None`: they are not signed.
+        delivery: what goes wrong with callbacks, default nothing. It may be set later: `simulator.delivery = ...`.
 
     Raises:
+        ValueError: a webhook secret that is no base64.
         OSError: on entering, when the port is not to be had.
     """
 
@@ -72,6 +77,8 @@ class Simulator:
         units: int | Decimal | None = None,
         task_seconds: float | Callable[[Task], float] = 2.0,
         submitted_seconds: float = 0.5,
+        webhook_secret: str | Sequence[str] | None = None,
+        delivery: Delivery = Delivery(),
     ) -> None:
         self.engine = engine or Engine(
             clock=clock,
@@ -86,6 +93,7 @@ class Simulator:
         self._port = port
         self._runner: web.ServerRunner | None = None
         self._stopping = asyncio.Event()
+        self._sender = Sender(self.engine, () if webhook_secret is None else webhook_secret, delivery)
 
     def __repr__(self) -> str:
         state = "stopped" if self._runner is None else self.url
@@ -129,6 +137,7 @@ class Simulator:
         self._runner = runner
         self._port = int(runner.addresses[0][1])
         self.engine.base_url = self.url
+        self._sender.start()
 
     async def stop(self) -> None:
         """End every connection at once, as a crash would: nobody waits for a delayed answer or an idle client."""
@@ -136,11 +145,33 @@ class Simulator:
         if runner is None:
             return
         self._stopping.set()
+        await self._sender.stop()
         for connection in runner.server.connections if runner.server else ():
             if connection.transport is not None:
                 connection.transport.abort()
         await runner.cleanup()
         await asyncio.sleep(0)  # the transports close their sockets one turn after abort()
+
+    # Callbacks.
+
+    @property
+    def webhook_secrets(self) -> tuple[str, ...]:
+        """What callbacks are signed with; empty when they are not signed."""
+        return self._sender.secrets
+
+    @property
+    def delivery(self) -> Delivery:
+        """What goes wrong with callbacks from now on."""
+        return self._sender.delivery
+
+    @delivery.setter
+    def delivery(self, delivery: Delivery) -> None:
+        self._sender.delivery = delivery
+
+    @property
+    def posted(self) -> list[Posted]:
+        """Every callback that was sent and what it was answered, in the order of the answers."""
+        return self._sender.posted
 
     # The engine's, within reach.
 
@@ -207,6 +238,8 @@ class Simulator:
         reply = self.engine.handle(
             request.method, request.rel_url.raw_path, request.rel_url.raw_query_string, request.headers, body
         )
+        if reply.created is not None and self.engine.wants_callbacks(reply.created):
+            self._sender.stir()
         await self._pause(reply.delay)
         return await self._send(reply, request)
 
