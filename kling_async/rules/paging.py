@@ -21,7 +21,8 @@ class Walk:
 
     def __init__(self, page_num: int, page_size: int) -> None:
         self._size = page_size
-        self._recent: deque[str] = deque(maxlen=max(_REMEMBERED, 4 * page_size))
+        self._recent: deque[str] = deque()
+        self._most = max(_REMEMBERED, 4 * page_size)
         self._known: set[str] = set()
         self.next_page: int | None = page_num
         self.cut_short = False
@@ -33,14 +34,12 @@ class Walk:
         self.cut_short = full and page.number >= spec.PAGE_NUM_MAX
         ended = not shown or page.number >= spec.PAGE_NUM_MAX
         self.next_page = None if ended else page.number + 1
-        fresh = tuple(task for task in page.tasks if self._note(task.id))
-        return page if len(fresh) == len(page.tasks) else attrs.evolve(page, tasks=fresh)
+        return self._without_repeats(page)
 
-    def _note(self, id: str) -> bool:
-        if id in self._known:
-            return False
-        if len(self._recent) == self._recent.maxlen:
-            self._known.discard(self._recent[0])
-        self._recent.append(id)
-        self._known.add(id)
-        return True
+    def _without_repeats(self, page: Page) -> Page:
+        new = {task.id: task for task in reversed(page.tasks) if task.id not in self._known}
+        self._known.update(new)
+        self._recent.extend(reversed(new))
+        while len(self._recent) > self._most:
+            self._known.discard(self._recent.popleft())
+        return page if len(new) == len(page.tasks) else attrs.evolve(page, tasks=tuple(reversed(new.values())))

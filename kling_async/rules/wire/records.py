@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import logging
 from collections.abc import Callable, Mapping
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from decimal import Decimal, InvalidOperation
 from typing import Any, TypeVar, get_type_hints
 
@@ -16,12 +16,11 @@ from kling_async import spec
 from kling_async.errors import MalformedResponse, NotFound
 from kling_async.models import ResourcePack, Task, TaskStatus, Video
 from kling_async.rules.wire.answers import Envelope, scrubbed
+from kling_async.rules.wire.usual import EPOCH, NOT_USUAL, STATUSES, usual_task
 
 _log = logging.getLogger("kling_async")
 
 _T = TypeVar("_T")
-
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 def read_task(envelope: Envelope) -> Task:
@@ -158,6 +157,13 @@ def _task(record: object) -> Task:
         Exception: whatever cattrs tells of a record without an id or a status.
     """
     try:
+        return usual_task(record)
+    except NOT_USUAL:
+        return _unusual_task(record)
+
+
+def _unusual_task(record: object) -> Task:
+    try:
         return _FROM_MEMBERS(_task_members(record), Task)
     except Exception:
         # The task was paid for: one odd member must not hide it. What makes it a task is its id and its status.
@@ -243,22 +249,13 @@ def _text(value: object, _: object) -> str:
 def _status(value: object, _: object) -> TaskStatus:
     if not isinstance(value, str):
         raise TypeError(f"{type(value).__name__} is no status")
-    return _STATUSES.get(value, TaskStatus.UNKNOWN)
-
-
-_STATUSES = {
-    spec.STATUS_SUBMITTED: TaskStatus.SUBMITTED,
-    spec.STATUS_PROCESSING: TaskStatus.PROCESSING,
-    spec.STATUS_SUCCEED: TaskStatus.SUCCEED,
-    spec.STATUS_SUCCEEDED: TaskStatus.SUCCEED,
-    spec.STATUS_FAILED: TaskStatus.FAILED,
-}
+    return STATUSES.get(value, TaskStatus.UNKNOWN)
 
 
 def _time(value: object, _: object) -> datetime:
     if isinstance(value, bool) or not isinstance(value, int):
         raise TypeError(f"{type(value).__name__} is no time in milliseconds")
-    return _EPOCH + timedelta(0, 0, 0, value)
+    return EPOCH + timedelta(0, 0, 0, value)
 
 
 def _exact(value: object, _: object) -> Decimal:
