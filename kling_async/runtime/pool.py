@@ -1,4 +1,4 @@
-"""The only client sessions: for creates, for reads, and one without credentials for files.
+"""The only client sessions: for creates, for reads, and two without credentials for files.
 
 Creates and reads have connections of their own, so that a thousand polls never keep a create waiting. What is
 over a share's limit queues here, first come first served, before its request's time begins to run.
@@ -21,11 +21,13 @@ from aiohttp.abc import AbstractStreamWriter
 
 from kling_async.errors import ConfigurationError
 from kling_async.policies import PoolLimits
+from kling_async.runtime.guard import guarded
 from kling_async.version import VERSION
 
 _CONNECT_SECONDS = 10.0
 
-Purpose = Literal["creates", "reads", "files"]
+Purpose = Literal["creates", "reads", "files", "home"]
+"""`files` reaches public addresses alone; `home` is for files that lie at the API's own origin."""
 
 
 class Body(aiohttp.BytesPayload):
@@ -195,9 +197,9 @@ class SessionPool:
         return opened.shares[purpose]
 
     def _open(self, loop: asyncio.AbstractEventLoop) -> _Opened:
-        def share(limit: int, *, accept: str) -> Share:
+        def share(limit: int, *, accept: str, public: bool = False) -> Share:
             session = aiohttp.ClientSession(
-                connector=aiohttp.TCPConnector(limit=limit),
+                connector=guarded(limit) if public else aiohttp.TCPConnector(limit=limit),
                 cookie_jar=aiohttp.DummyCookieJar(),
                 headers={"User-Agent": f"kling_async/{VERSION}", "Accept": accept},
                 # Whole requests are bounded by `Share.within`.
@@ -209,7 +211,8 @@ class SessionPool:
         shares: dict[Purpose, Share] = {
             "creates": share(self._limits.creates, accept=json),
             "reads": share(self._limits.reads, accept=json),
-            "files": share(self._limits.files, accept="*/*"),
+            "files": share(self._limits.files, accept="*/*", public=True),
+            "home": share(self._limits.files, accept="*/*"),
         }
         return _Opened(loop, os.getpid(), shares)
 
