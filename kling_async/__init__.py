@@ -38,7 +38,7 @@ from kling_async.models import (
     WaitTimeout,
     supports,
 )
-from kling_async.policies import PollPolicy, PoolLimits, RetryPolicy, SlotPolicy
+from kling_async.policies import DownloadPolicy, PollPolicy, PoolLimits, RetryPolicy, SlotPolicy
 from kling_async.requests import (
     OmniVideoRequest,
     ReferenceElement,
@@ -71,6 +71,7 @@ __all__ = [
     "ContentRejected",
     "CreateUncertain",
     "DownloadError",
+    "DownloadPolicy",
     "InvalidRequest",
     "JournalError",
     "KlingClient",

@@ -86,6 +86,28 @@ class PoolLimits:
 
 
 @attrs.frozen(kw_only=True)
+class DownloadPolicy:
+    """How films are fetched. Pauses between attempts are those of `RetryPolicy`; how many at once, of `PoolLimits`.
+
+    Attributes:
+        stall_timeout: how long a host may be silent, in seconds; default 30. There is no bound on the whole: films are
+            large, and lines are slow.
+        attempts: how many attempts in a row may bring nothing new; default 6. One that breaks off after it brought
+            something does not count: the next one goes on from there.
+        redirects: how many are followed for one attempt, 0 to 5; default 5.
+        max_bytes: how large a film may be; default 16 GiB.
+
+    Raises:
+        ConfigurationError: a number out of bounds.
+    """
+
+    stall_timeout: float = attrs.field(default=30.0, validator=policy_seconds())
+    attempts: int = attrs.field(default=6, validator=policy_whole(least=1))
+    redirects: int = attrs.field(default=5, validator=policy_whole(least=0, most=5))
+    max_bytes: int = attrs.field(default=16 * 1024**3, validator=policy_whole(least=1))
+
+
+@attrs.frozen(kw_only=True)
 class SlotPolicy:
     """How creates wait for the account's slots.
 

@@ -24,6 +24,7 @@ PUBLIC = [
     "ContentRejected",
     "CreateUncertain",
     "DownloadError",
+    "DownloadPolicy",
     "InvalidRequest",
     "JournalError",
     "KlingClient",

@@ -31,10 +31,11 @@ class RetrySchedule:
 
     def after(self, error: KlingError) -> float | None:
         """Seconds to wait before the next attempt, `None` to give up."""
-        if not worth_retrying(error):
-            return None
+        return self.pause(getattr(error, "retry_after", None)) if worth_retrying(error) else None
+
+    def pause(self, asked: float | None = None) -> float:
+        """Seconds to wait before the next attempt; `asked` by the server in its answer, `None` when it did not."""
         pause = next(self._longest) * self._draw()
-        asked: float | None = getattr(error, "retry_after", None)
         if asked is None:
             return pause
         return max(pause, min(asked, self._policy.max_retry_after))
