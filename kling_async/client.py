@@ -6,20 +6,21 @@ import os
 import random
 import time
 import uuid
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import AsyncExitStack
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, Literal, Self, overload
 from urllib.parse import urlsplit
 
 from kling_async import spec
 from kling_async.checks import web_parts
 from kling_async.credentials import AccessKey, ApiKey, Credentials, Signer, credentials_from
-from kling_async.errors import ConfigurationError
+from kling_async.errors import ConfigurationError, KlingError, NotFound
 from kling_async.models import Task, Video
-from kling_async.policies import DEFAULT_WAIT_SECONDS, PollPolicy, PoolLimits, RetryPolicy, SlotPolicy
+from kling_async.policies import DEFAULT_WAIT_SECONDS, DownloadPolicy, PollPolicy, PoolLimits, RetryPolicy, SlotPolicy
 from kling_async.requests import OmniVideoRequest, VideoExtendRequest
 from kling_async.resources import Account, OmniVideo, VideoExtend
 from kling_async.rules.signatures import hidden
@@ -27,7 +28,7 @@ from kling_async.rules.slots import limit_of
 from kling_async.runtime.batch import Batch, Step
 from kling_async.runtime.callback_store import AnyCallbackStore
 from kling_async.runtime.callbacks import Callbacks, Ear
-from kling_async.runtime.download import Downloader
+from kling_async.runtime.download import Downloader, wanted_in
 from kling_async.runtime.journal import Journal
 from kling_async.runtime.pool import SessionPool
 from kling_async.runtime.transport import Transport
@@ -55,11 +56,12 @@ class KlingClient:
         polling: how awaited tasks are looked after.
         pool: how many requests may be under way at once.
         slots: how creates wait for the account's slots.
+        downloads: how films are fetched.
         webhook_secrets: of the account's callbacks, as the console shows them; several while one rotates. Default none:
             then a callback proves nothing, and only causes a query.
         callback_store: passes callbacks on between workers, such as `CallbackStore("callbacks.sqlite3")`; default
             `None`: each worker hears what itself receives.
-        wall: Unix seconds, for tokens and callbacks.
+        wall: Unix seconds, for tokens, callbacks and the age of films.
         draw: random numbers from 0 to 1, for pauses between attempts.
         new_id: makes the external id of a create that was given none.
 
@@ -82,6 +84,7 @@ class KlingClient:
         polling: PollPolicy = PollPolicy(),
         pool: PoolLimits = PoolLimits(),
         slots: SlotPolicy = SlotPolicy(),
+        downloads: DownloadPolicy = DownloadPolicy(),
         webhook_secrets: Sequence[str] = (),
         callback_store: AnyCallbackStore | None = None,
         wall: Callable[[], float] = time.time,
@@ -100,7 +103,7 @@ class KlingClient:
         url = _checked(base_url or os.environ.get("KLING_BASE_URL", "").strip() or spec.BASE_URL)
         self._pool = SessionPool(pool)
         self._transport = Transport(url, self._pool, Signer(credentials), retry, wall, draw)
-        self._downloader = Downloader(self._pool, _origin(url))
+        self._downloader = Downloader(self._pool, _origin(url), downloads, retry, wall, draw)
         self._simulator: Simulator | None = None
         self._started_simulator = False
         self.account = Account(self._transport)
@@ -224,22 +227,90 @@ class KlingClient:
             on_step=on_step,
         )
 
-    async def download(self, video: Video | Task, path: str | os.PathLike[str]) -> Path:
+    async def download(
+        self,
+        video: Video | Task,
+        path: str | os.PathLike[str],
+        *,
+        progress: Callable[[int, int | None], None] | None = None,
+    ) -> Path:
         """The path, where the whole film is now; a file that stood there is replaced.
 
-        The film is written to `<path>.part` and renamed when it is whole. No credentials are sent to its host.
+        The film is written to `<path>.part` and renamed when it is whole. What breaks off goes on where it was, also in
+        a later call or another process, if the film's host can prove that it is the same film still. Hosts are https
+        ones at public addresses (or the API's own origin); no credentials are sent there.
 
         Args:
-            video: a video, or a succeeded task for its first one.
+            video: a succeeded task, for its first video; or a video. A URL of a task that has gone is asked for anew.
             path: the file to write; its folder must exist.
+            progress: called as the film arrives with the bytes that are there, and how many there will be (`None` while
+                that is not known). What it raises ends the download.
 
         Raises:
-            RequestError: the video has no https URL, or the path is a folder.
+            RequestError: the video has no https URL of a public host, or the path is a folder.
             NoVideo: the task has no video (yet).
-            DownloadError: the file could not be fetched or written; nothing is left behind.
-            ClientClosed: the client was closed meanwhile; nothing is left behind.
+            DownloadError: the task ended more than 30 days ago (`expired`), or the film could not be fetched or
+                written; the message says what is kept of it.
+            ClientClosed: the client was closed meanwhile; likewise.
         """
-        return await self._downloader.fetch(video, path)
+        again = partial(self._seen_again, video) if isinstance(video, Task) else None
+        return await self._downloader.fetch(video, path, again=again, progress=progress)
+
+    @overload
+    async def download_all(
+        self,
+        tasks: Iterable[Task],
+        folder: str | os.PathLike[str],
+        *,
+        name: Callable[[Task], str] | None = ...,
+        progress: Callable[[Task, int, int | None], None] | None = ...,
+        return_exceptions: Literal[False] = ...,
+    ) -> list[Path]: ...
+    @overload
+    async def download_all(
+        self,
+        tasks: Iterable[Task],
+        folder: str | os.PathLike[str],
+        *,
+        name: Callable[[Task], str] | None = ...,
+        progress: Callable[[Task, int, int | None], None] | None = ...,
+        return_exceptions: Literal[True],
+    ) -> list[Path | KlingError]: ...
+    async def download_all(
+        self,
+        tasks: Iterable[Task],
+        folder: str | os.PathLike[str],
+        *,
+        name: Callable[[Task], str] | None = None,
+        progress: Callable[[Task, int, int | None], None] | None = None,
+        return_exceptions: bool = False,
+    ) -> list[Path] | list[Path | KlingError]:
+        """The films of many tasks in a folder, as paths in the order given. `PoolLimits.files` bounds how many at once.
+
+        Args:
+            tasks: succeeded tasks, each for its first video.
+            folder: where to; it must exist.
+            name: the file name for a task, such as `lambda task: f"{task.external_task_id}.mp4"`. What could leave the
+                folder, or what some system refuses, is made plain. `None`: your own id or the vendor's, and `.mp4`.
+            progress: as for `download`, with the task in front.
+            return_exceptions: false raises the first error, and leaves the others for a later call; true fetches what
+                can be fetched and puts each error in its task's place.
+
+        Raises:
+            RequestError: what is no task, a folder that does not exist, or two tasks with the same name: nothing was
+                fetched.
+            as `download`.
+        """
+        wanted = wanted_in(Path(folder), tasks, name=name, again=self._seen_again, progress=progress)
+        return await self._downloader.fetch_all(wanted, return_exceptions=return_exceptions)
+
+    async def _seen_again(self, task: Task) -> Task:
+        """The task as it is now. It does not tell of which kind it is, but only extensions have a parent."""
+        kinds = (self.video_extend, self.omni_video) if task.parent_video else (self.omni_video, self.video_extend)
+        try:
+            return await kinds[0].get(task.id)
+        except NotFound:
+            return await kinds[1].get(task.id)
 
     async def __aenter__(self) -> Self:
         if self._simulator is not None:

@@ -4,10 +4,17 @@ from __future__ import annotations
 
 import re
 from hashlib import sha256
+from unicodedata import normalize
 
 _MOST = 80
-# What ends like a digest could be another key's name; what stands in the second list is a device on Windows.
-_TAKEN = re.compile(r"(.*-)?[0-9a-f]{12}|(con|prn|aux|nul|com\d|lpt\d)(\..*)?", re.DOTALL)
+_DEVICE = r"(con|prn|aux|nul|com\d|lpt\d)(\..*)?"  # on Windows
+# What ends like a digest could be another key's name.
+_TAKEN = re.compile(rf"(.*-)?[0-9a-f]{{12}}|{_DEVICE}", re.DOTALL)
+# What no file system misreads, and what no part of a download is called.
+_USABLE = re.compile(r'[^\x00-\x1f\x7f<>:"/\\|?*\ud800-\udfff]+')
+_UNUSABLE = re.compile(rf"[.\s].*|.*[.\s]|{_DEVICE}|.*\.part(\.json)?", re.DOTALL | re.IGNORECASE)
+_MOST_BYTES = 200
+_SUFFIX = re.compile(r"\.[A-Za-z0-9]{1,8}$")
 
 
 def file_name(key: str, suffix: str = ".mp4") -> str:
@@ -15,8 +22,28 @@ def file_name(key: str, suffix: str = ".mp4") -> str:
 
     Two keys never share a name, also where the file system ignores the case of letters.
     """
-    plain = re.sub(r"[^a-z0-9._-]+", "-", key.lower())[:_MOST].strip(".-")
-    if plain == key and not _TAKEN.fullmatch(key):
-        return key + suffix
-    digest = sha256(key.encode("utf-8", "surrogatepass")).hexdigest()[:12]
+    plain = _plain(key)
+    return key + suffix if plain == key and not _TAKEN.fullmatch(key) else _digested(key, suffix)
+
+
+def safe_name(wanted: str) -> str:
+    """A file name as it is wanted, where every system takes that; else what is plain of it and a digest."""
+    if _USABLE.fullmatch(wanted) and not _UNUSABLE.fullmatch(wanted) and len(wanted.encode()) <= _MOST_BYTES:
+        return wanted
+    found = _SUFFIX.search(wanted)
+    suffix = found[0] if found else ""
+    return _digested(wanted.removesuffix(suffix), suffix)
+
+
+def folded(name: str) -> str:
+    """What is equal for two names that some file system takes for the same."""
+    return normalize("NFC", name).casefold()
+
+
+def _plain(key: str) -> str:
+    return re.sub(r"[^a-z0-9._-]+", "-", key.lower())[:_MOST].strip(".-")
+
+
+def _digested(key: str, suffix: str) -> str:
+    plain, digest = _plain(key), sha256(key.encode("utf-8", "surrogatepass")).hexdigest()[:12]
     return f"{plain}-{digest}{suffix}" if plain else f"{digest}{suffix}"

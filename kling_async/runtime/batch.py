@@ -6,6 +6,7 @@ import asyncio
 import logging
 import re
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterable, Mapping
+from functools import partial
 from hashlib import sha256
 from pathlib import Path
 from types import TracebackType
@@ -312,9 +313,10 @@ class Batch:
         if entry.file == target.name and target.exists():
             return Outcome(entry.key, task, path=target)
         try:
+            ask = partial(self._kind(job.request).submitter.ask, task.id)
             if entry.task is not None:  # the journal keeps no signed URLs: ask for a fresh one
-                task = await self._kind(job.request).submitter.ask(task.id)
-            await self._downloader.fetch(task, target)
+                task = await ask()
+            await self._downloader.fetch(task, target, again=ask)
         except KlingError as error:
             error.created, error.task_id, error.external_task_id = "yes", task.id, task.external_task_id
             return Outcome(entry.key, task, error)

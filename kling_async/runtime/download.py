@@ -1,25 +1,43 @@
-"""A result file on disk: streamed to `<name>.part`, checked for its length, then renamed."""
+"""Result files on disk: streamed, resumed where they broke off, whole under their names or not there at all."""
 
 from __future__ import annotations
 
 import asyncio
 import os
-from contextlib import suppress
+from collections.abc import Awaitable, Callable, Iterable, Sequence
+from datetime import UTC, datetime, timedelta
+from functools import partial
 from pathlib import Path
-from typing import IO
-from urllib.parse import urlsplit
+from typing import Literal, overload
 
-import aiohttp
 import attrs
-from yarl import URL
 
+from kling_async import spec
 from kling_async.checks import refusal
-from kling_async.errors import ClientClosed, DownloadError, RequestError
+from kling_async.errors import ClientClosed, DownloadError, KlingError, RequestError
 from kling_async.models import Task, Video
+from kling_async.policies import DownloadPolicy, RetryPolicy
+from kling_async.rules.addresses import Refused
+from kling_async.rules.fetching import GiveUp, Whole
+from kling_async.rules.names import file_name, folded, safe_name
+from kling_async.runtime.fetch import Fetch, Progress, source_of
 from kling_async.runtime.pool import SessionPool
 
-_STALL_SECONDS = 30.0  # without a single byte; there is no bound on the whole: files are large, lines are slow
-_BLOCK_BYTES = 1024 * 1024
+
+@attrs.frozen
+class Wanted:
+    """One download of several.
+
+    Attributes:
+        path: the file to write.
+        again: asks the vendor for the task once more, for a fresh URL; `None`: nobody can.
+        progress: `None`: nobody wants to know.
+    """
+
+    video: Video | Task
+    path: Path
+    again: Callable[[], Awaitable[Task]] | None = None
+    progress: Progress | None = None
 
 
 @attrs.define
@@ -28,36 +46,51 @@ class Downloader:
 
     Attributes:
         home: the API's own origin: besides https, files may lie there (a simulator on loopback has no TLS).
+        wall: Unix seconds, for the age of films.
+        draw: random numbers from 0 to 1, for pauses.
     """
 
     _pool: SessionPool
     home: str
+    policy: DownloadPolicy
+    retry: RetryPolicy
+    wall: Callable[[], float]
+    draw: Callable[[], float]
     _under_way: set[str] = attrs.field(factory=set, init=False)
 
-    async def fetch(self, video: Video | Task, path: str | os.PathLike[str]) -> Path:
+    async def fetch(
+        self,
+        video: Video | Task,
+        path: str | os.PathLike[str],
+        *,
+        again: Callable[[], Awaitable[Task]] | None = None,
+        progress: Progress | None = None,
+    ) -> Path:
         """The path, where the whole film is now; a file that stood there is replaced.
 
+        Args:
+            video: a video, or a task that has one.
+            path: the file to write; its folder must exist.
+            again: asked for the task once more when the URL has gone; `None`: nobody can be asked.
+            progress: called as the film arrives; what it raises ends the download.
+
         Raises:
-            RequestError: the video has no URL, or not one of https; the path is a folder, or is being written.
+            RequestError: the video has no URL, or not one of https and a public host; the path is a folder, or is
+                being written.
             NoVideo: a task that has no video (yet).
-            DownloadError: the file could not be fetched or written; nothing is left at the path or beside it.
+            DownloadError: the film is too old, or could not be fetched or written. What is there of it stays beside the
+                path where a later call can go on from it.
             ClientClosed: the client was closed meanwhile; likewise.
         """
         if not isinstance(video, Video | Task):
             raise refusal("video", video, "a Video, or a Task that has one")
-        source = self._vetted(video.video if isinstance(video, Task) else video)
-        target = Path(path)
-        if "\0" in str(target):
-            raise RequestError("path: holds a null character, which no file's name can")
-        # One stat, no slower than the thread that would do it; os.path's own takes a name too long for a "no".
-        if os.path.isdir(target):  # noqa: ASYNC240, PTH112
-            raise RequestError(f"path: {target} is a folder; it must name a file")
-        place = os.path.realpath(target)  # noqa: ASYNC240 - likewise; one file has many spellings
+        fetch = self._prepared(Wanted(video, Path(path), again, progress))
+        place = os.path.realpath(fetch.target)  # noqa: ASYNC240 - one stat; one file has many spellings
         if place in self._under_way:
-            raise RequestError(f"path: {target} is being downloaded already")
+            raise RequestError(f"path: {fetch.target} is being downloaded already")
         self._under_way.add(place)
         try:
-            return await self._fetch(source, target)
+            return await self._fetched(fetch)
         except DownloadError as error:
             error.created = "yes"  # there is a film, so there is a task
             if isinstance(video, Task):
@@ -66,106 +99,123 @@ class Downloader:
         finally:
             self._under_way.discard(place)
 
-    def _vetted(self, video: Video) -> _Source:
+    @overload
+    async def fetch_all(self, wanted: Sequence[Wanted], *, return_exceptions: Literal[False]) -> list[Path]: ...
+    @overload
+    async def fetch_all(self, wanted: Sequence[Wanted], *, return_exceptions: bool) -> list[Path | KlingError]: ...
+    async def fetch_all(
+        self, wanted: Sequence[Wanted], *, return_exceptions: bool
+    ) -> list[Path] | list[Path | KlingError]:
+        """The paths in the order given; `PoolLimits.files` says how many are fetched at once.
+
+        Args:
+            wanted: what to fetch.
+            return_exceptions: false raises the first error, and leaves the other films for a later call; true puts
+                each error in its film's place.
+        """
+
+        async def one(each: Wanted) -> Path | KlingError:
+            try:
+                return await self.fetch(each.video, each.path, again=each.again, progress=each.progress)
+            except KlingError as error:
+                if not return_exceptions:
+                    raise
+                return error
+
+        loading = [asyncio.create_task(one(each), name=f"kling_async film {each.path}") for each in wanted]
+        try:
+            return await asyncio.gather(*loading)
+        finally:
+            for task in loading:
+                task.cancel()
+            if loading:
+                await asyncio.wait(loading)
+
+    # --- what is asked for ---------------------------------------------------------------------------------------
+
+    def _prepared(self, wanted: Wanted) -> Fetch:
+        given, target = wanted.video, wanted.path
+        video = given.video if isinstance(given, Task) else given
+        if "\0" in str(target):
+            raise RequestError("path: holds a null character, which no file's name can")
+        # One stat, no slower than the thread that would do it; os.path's own takes a name too long for a "no".
+        if os.path.isdir(target):  # noqa: PTH112
+            raise RequestError(f"path: {target} is a folder; it must name a file")
+        if isinstance(given, Task):
+            self._check_age(given, target)
         if video.url is None:
             raise RequestError(f"video: {video.id} has no URL; ask for its task again")
-        source = _source(video.url)
-        if source is None:
-            raise RequestError(f"video: the URL of {video.id} is none")
-        if not source.origin.startswith("https://") and source.origin != self.home:
-            raise RequestError(f"video: the URL of {video.id} is not https, and not of the API's own host")
-        return source
+        source = source_of(video.url, home=self.home)
+        if isinstance(source, Refused):
+            raise RequestError(f"video: the URL of {video.id} {source.why}")
+        return Fetch(
+            self._pool, self.policy, self.retry, self.draw, self.home, target, video.id, source,
+            again=wanted.again, progress=wanted.progress,
+        )  # fmt: skip
 
-    async def _fetch(self, source: _Source, target: Path) -> Path:
-        part = target.with_name(target.name + ".part")
+    def _check_age(self, task: Task, target: Path) -> None:
+        ended = task.updated_at or task.created_at
+        if ended is None or datetime.fromtimestamp(self.wall(), UTC) - ended <= timedelta(days=spec.KEPT_DAYS):
+            return
+        raise DownloadError(
+            f"{target}: expired: task {task.id} ended on {ended:%Y-%m-%d}; films are kept for {spec.KEPT_DAYS} days",
+            created="yes",
+            task_id=task.id,
+            external_task_id=task.external_task_id,
+        )
+
+    async def _fetched(self, fetch: Fetch) -> Path:
         share = self._pool.share("files")
+        verdict: Whole | GiveUp
         try:
             async with share.gate:
                 with share.within(None):
-                    if share.session.closed:  # while this one waited for its turn
-                        raise TimeoutError
-                    arrived = await self._stream(share.session, source, part)
-            _check(arrived, target, source.host)
-            # The rename is the one step that makes the film appear, and it is whole by then. Not in a thread: one that
-            # a cancellation leaves behind could rename what the next download of this path has just begun.
-            part.replace(target)
-        except (OSError, aiohttp.ClientError, ValueError, RuntimeError) as error:
-            # Without its cause, whose words and frames hold the signed URL.
-            if share.session.closed:
-                raise ClientClosed(
-                    f"{target}: the client was closed before the film was whole", host=source.host
-                ) from None
-            raise DownloadError(f"{target}: {_told(error)}", host=source.host) from None
-        finally:
-            # Where it cannot be removed it could not be written either, and that has been told.
-            with suppress(OSError):
-                part.unlink()
-        return target
-
-    async def _stream(self, session: aiohttp.ClientSession, source: _Source, part: Path) -> _Arrived:
-        timeout = aiohttp.ClientTimeout(total=None, sock_connect=_STALL_SECONDS, sock_read=_STALL_SECONDS)
-        # A compressed body would make Content-Length say nothing about what arrives.
-        headers = {"Accept-Encoding": "identity"}
-        async with session.get(source.url, timeout=timeout, headers=headers, allow_redirects=False) as answer:
-            if answer.status != 200:
-                return _Arrived(answer.status)
-            with part.open("wb") as file:
-                size = await _copy(answer, file)
-                await asyncio.to_thread(_settle, file)
-            return _Arrived(answer.status, size, answer.content_length)
+                    # It may have been closed while this one waited for its turn.
+                    verdict = GiveUp("not begun") if share.session.closed else await fetch.carry_out()
+        except TimeoutError:
+            verdict = GiveUp("ended by the close")
+        # Raised from here, where neither a cause nor a frame shows a signed URL.
+        if isinstance(verdict, Whole):
+            return fetch.target
+        if fetch.hook_error is not None:
+            raise fetch.hook_error
+        kind = ClientClosed if share.session.closed else DownloadError
+        why = "the client was closed before the film was whole" if share.session.closed else verdict.why
+        raise kind(f"{fetch.target}: {why}{fetch.left}", host=fetch.host, attempts=fetch.requests)
 
 
-@attrs.frozen
-class _Source:
-    """Where a film lies. The URL does not show itself: whoever has its signed query has the film."""
+def wanted_in(
+    folder: Path,
+    tasks: Iterable[Task],
+    *,
+    name: Callable[[Task], str] | None,
+    again: Callable[[Task], Awaitable[Task]],
+    progress: Callable[[Task, int, int | None], None] | None,
+) -> list[Wanted]:
+    """The downloads of many tasks to one folder, each under a name of its own.
 
-    url: URL = attrs.field(repr=False)
-    origin: str
-    host: str | None
-
-
-@attrs.frozen
-class _Arrived:
-    """What came of a request for a film; `promised` bytes by its Content-Length."""
-
-    status: int
-    size: int = 0
-    promised: int | None = None
-
-
-def _source(text: str) -> _Source | None:
-    try:
-        parts, url = urlsplit(text), URL(text, encoded=True)
-        # Asked for here, since yarl looks at host and port only when they are asked for.
-        return _Source(url, f"{parts.scheme}://{parts.netloc}", url.host) if url.host else None
-    except ValueError:
-        return None
-
-
-def _check(arrived: _Arrived, target: Path, host: str | None) -> None:
-    # Raised here and not where the answer is: a traceback that shows locals would show its signed URL.
-    if arrived.status != 200:
-        raise DownloadError(f"{target}: the file's host answered {arrived.status}", host=host)
-    if arrived.size == 0 or arrived.size != (arrived.promised or arrived.size):
-        raise DownloadError(f"{target}: {arrived.size} bytes arrived", host=host)
+    Raises:
+        RequestError: what is no task, no folder, no name, or a name twice.
+    """
+    if isinstance(tasks, str | Task | Video):
+        raise RequestError(f"tasks: is a single {type(tasks).__name__}; it must be a list of tasks")
+    if not folder.is_dir():
+        raise RequestError(f"folder: there is no folder {folder}")
+    wanted: dict[str, Wanted] = {}
+    for task in tasks:
+        if not isinstance(task, Task):
+            raise refusal("tasks", task, "a list of tasks")
+        path = folder / _name_of(task, name)
+        if folded(path.name) in wanted:
+            raise RequestError(f"name: two tasks would be {path.name}, the second is {task.id}; give each its own")
+        wanted[folded(path.name)] = Wanted(task, path, partial(again, task), progress and partial(progress, task))
+    return list(wanted.values())
 
 
-async def _copy(answer: aiohttp.ClientResponse, file: IO[bytes]) -> int:
-    size = 0
-    async for block in answer.content.iter_chunked(_BLOCK_BYTES):
-        await asyncio.to_thread(file.write, block)
-        size += len(block)
-    return size
-
-
-def _settle(file: IO[bytes]) -> None:
-    file.flush()
-    os.fsync(file.fileno())
-
-
-def _told(error: Exception) -> str:
-    if isinstance(error, TimeoutError):
-        return f"the file's host was silent for {_STALL_SECONDS:.0f} s"
-    if isinstance(error, aiohttp.ClientError) or not isinstance(error, OSError):
-        return f"the connection broke: {type(error).__name__}"
-    return error.strerror or type(error).__name__
+def _name_of(task: Task, name: Callable[[Task], str] | None) -> str:
+    if name is None:
+        return file_name(task.external_task_id or task.id)
+    wanted: object = name(task)
+    if not isinstance(wanted, str) or not wanted:
+        raise refusal("name", wanted, f"a function that gives a file name, here for task {task.id}")
+    return safe_name(wanted)
