@@ -174,18 +174,36 @@ class Fetch:
     async def _taken(self, answer: aiohttp.ClientResponse) -> Ending:
         """What it means how this body ended."""
         await self._part.begin(self._course.kept)
-        broken: Exception | None = None
+        broken = ""
         stop = self._told()
         try:
             while stop is None and (chunk := await answer.content.readany()):
-                await self._part.add(chunk)
-                stop = self._course.arrived(len(chunk)) or self._told()
+                stop = self._arrived(chunk)
+                if self._part.is_full and (transport := _transport(answer)) is not None:
+                    stop = stop or self._arrived(answer.content.read_nowait())
+                    await self._held(transport)
         except _NETWORK as error:
-            broken = error
+            broken = self._reason(error)  # not the error itself: it and this frame would keep each other in memory
         await self._part.flush()
         if stop is not None:
             return stop
-        return self._course.ended() if broken is None else self._broken(broken)
+        return self._course.failed(broken) if broken else self._course.ended()
+
+    def _arrived(self, chunk: bytes) -> GiveUp | None:
+        self._part.add(chunk)
+        return self._course.arrived(len(chunk)) or self._told()
+
+    async def _held(self, transport: asyncio.Transport) -> None:
+        """Waits for the disk.
+
+        Nothing is read meanwhile, and nothing that was read waits in the HTTP library: a connection that breaks takes
+        along what lies there.
+        """
+        transport.pause_reading()
+        try:
+            await self._part.room()
+        finally:
+            transport.resume_reading()
 
     def _told(self) -> GiveUp | None:
         """Tells how far it is; a reason to stop where whoever is told raises."""
@@ -214,3 +232,8 @@ class Fetch:
         if isinstance(error, aiohttp.ClientConnectorDNSError):
             return "the name of the file's host is not known"
         return f"the connection broke: {type(error).__name__}"
+
+
+def _transport(answer: aiohttp.ClientResponse) -> asyncio.Transport | None:
+    """What the rest of the body comes by, `None` when there is none to come."""
+    return answer.connection and answer.connection.transport

@@ -52,8 +52,10 @@ def public_socket(address: aiohttp.AddrInfoType) -> socket.socket:
 
 
 def guarded(limit: int) -> aiohttp.TCPConnector:
-    """A connector that reaches public addresses alone."""
-    return aiohttp.TCPConnector(limit=limit, resolver=PublicResolver(), socket_factory=public_socket)
+    """A connector that reaches public addresses alone. Each connection asks for a name anew, and judges the answer."""
+    return aiohttp.TCPConnector(
+        limit=limit, resolver=PublicResolver(), use_dns_cache=False, socket_factory=public_socket
+    )
 
 
 def _check(address: str) -> None:

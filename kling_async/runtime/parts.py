@@ -65,7 +65,12 @@ class Part:
         """
         await self._result(self._begun(lambda: self._file.begin(kept)))
 
-    async def add(self, chunk: bytes) -> None:
+    @property
+    def is_full(self) -> bool:
+        """Whether as much waits to be written as may; `room` makes some."""
+        return self._waiting_bytes >= _BLOCK_BYTES
+
+    def add(self, chunk: bytes) -> None:
         """Takes more bytes, and writes them soon: reading goes on while the thread writes.
 
         Raises:
@@ -73,9 +78,21 @@ class Part:
         """
         self._waiting.append(chunk)
         self._waiting_bytes += len(chunk)
-        if self._writing is None or self._writing.done() or self._waiting_bytes >= _BLOCK_BYTES:
-            await self._written()
+        if self._writing is None:
             self._write()
+        elif self._writing.done():
+            _settled(self._writing)
+            self._write()
+
+    async def room(self) -> None:
+        """Waits until the thread has caught up.
+
+        Raises:
+            Unwritable: it could not write.
+        """
+        if self._writing is not None:
+            await self._result(self._writing)
+        self._write()
 
     async def flush(self) -> None:
         """Waits until all that was added is written.
@@ -83,9 +100,8 @@ class Part:
         Raises:
             Unwritable: it cannot be.
         """
-        await self._written()
-        self._write()
-        await self._written()
+        await self.room()
+        await self.room()
 
     async def finish(self) -> None:
         """Syncs the film and gives it its name, in one step: under that name it is whole, or not there.
@@ -111,20 +127,22 @@ class Part:
         chunks, self._waiting, self._waiting_bytes = self._waiting, [], 0
         self._writing = self._begun(lambda: self._file.write(chunks))
 
-    async def _written(self) -> None:
-        if self._writing is not None:
-            await self._result(self._writing)
-
     def _begun(self, work: Callable[[], _T]) -> asyncio.Future[_T]:
         step = asyncio.get_running_loop().run_in_executor(self._thread, work)
         step.add_done_callback(_heed)
         return step
 
     async def _result(self, step: asyncio.Future[_T]) -> _T:
-        try:
-            return await asyncio.shield(step)
-        except OSError as error:
-            raise Unwritable(error.strerror or type(error).__name__) from None
+        with suppress(OSError):
+            await asyncio.shield(step)
+        return _settled(step)
+
+
+def _settled(step: asyncio.Future[_T]) -> _T:
+    try:
+        return step.result()
+    except OSError as error:
+        raise Unwritable(error.strerror or type(error).__name__) from None
 
 
 def _heed(step: asyncio.Future[_T]) -> None:
