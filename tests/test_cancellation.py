@@ -140,8 +140,12 @@ def download(stage: Stage) -> Awaitable[object]:
 
 
 async def no_half_film(stage: Stage) -> None:
-    for film in stage.folder.glob("*"):
+    """What is there under the film's name is whole; what is beside it serves the next call, and goes with that."""
+    for film in stage.folder.glob("*.mp4"):
         assert film.read_bytes() == FILM
+    assert not [part for part in stage.folder.glob("*.part") if not part.with_name("film.mp4.part.json").exists()]
+    await download(stage)
+    assert {film.name: film.read_bytes() for film in stage.folder.glob("*")} == {"film.mp4": FILM}
 
 
 async def close(stage: Stage) -> None:
@@ -249,14 +253,20 @@ def _nothing_is_left(stage: Stage) -> None:
     # The scene of closing has somebody else wait all the while.
     assert not at_work or "1 waiting" in repr(stage.kling)
     pool = stage.kling._transport._pool
-    for share, limit in ((pool.share("creates"), 100), (pool.share("reads"), 100), (pool.share("files"), 4)):
+    for share, limit in (
+        (pool.share("creates"), 100),
+        (pool.share("reads"), 100),
+        (pool.share("files"), 4),
+        (pool.share("home"), 4),
+    ):
         assert (share.gate._value, share.under_way) == (limit, set()) or at_work
     line = stage.kling.video_extend._line
     assert "0 sending, 0 in line" in repr(line)
     assert not line._turns
     assert line._timer is None
     assert line._tickets.keys() <= {create.task_id for create in stage.simulator.accepted}
-    assert not [*stage.folder.rglob("*.part")]
+    # A film that broke off may be gone on with; anything else would be forgotten.
+    assert {note.with_suffix("") for note in stage.folder.rglob("*.part.json")} >= {*stage.folder.rglob("*.part")}
 
 
 def _file_of(task: asyncio.Task[Any]) -> str:

@@ -14,26 +14,33 @@ from faultserver import Act, FaultServer, answer
 from virtual import wall
 
 from kling_async import ApiKey, ClientClosed, DownloadError, KlingClient, NoVideo, RequestError, Task, TaskStatus, Video
-from kling_async.policies import PoolLimits
+from kling_async.policies import DownloadPolicy, PoolLimits
 from kling_async.simulator import Fault, Simulator
 
 FILM = os.urandom(3 * 1024 * 1024 + 17)
 WHOLE = answer(FILM, headers={"Content-Type": "video/mp4"})
 
 
-def at(server: FaultServer) -> tuple[KlingClient, Video]:
+def at(server: FaultServer, *, attempts: int = 6) -> tuple[KlingClient, Video]:
     """A client whose API's own origin is the server, and a video that lies there."""
-    client = KlingClient(ApiKey("test-key"), base_url=server.url, wall=wall, pool=PoolLimits(files=2))
+    client = KlingClient(
+        ApiKey("test-key"),
+        base_url=server.url,
+        wall=wall,
+        draw=lambda: 0.5,
+        pool=PoolLimits(files=2),
+        downloads=DownloadPolicy(attempts=attempts),
+    )
     return client, Video("v-1", url=f"{server.url}/films/v-1.mp4?sign=a%2Fb")
 
 
 async def refused(server: FaultServer, path: Path) -> DownloadError:
-    """The error of a download that leaves nothing behind."""
+    """The error of a download that leaves nothing behind: without a validator, nothing could go on from it."""
     client, video = at(server)
     async with client:
         with pytest.raises(DownloadError) as caught:
             await client.download(video, path)
-    assert not list(path.parent.glob("*.part"))
+    assert not list(path.parent.glob("*.part*"))
     return caught.value
 
 
@@ -131,23 +138,27 @@ async def test_film_that_is_not_whole_is_an_error_and_leaves_nothing(path: Path,
         assert str(path) in error.message
         assert error.host == "127.0.0.1"
         assert "sign" not in str(error)
-        assert server.connections <= 2  # the HTTP library repeats a GET that ended without an answer, once
+        # Six attempts; the HTTP library repeats a GET that ended without an answer, once.
+        assert server.connections <= 12
     assert not path.exists()
 
 
-async def test_compressed_to_another_length_is_an_error(path: Path) -> None:
+async def test_compressed_body_is_an_error(path: Path) -> None:
     packed = gzip.compress(b"a film" * 1000)
     async with FaultServer.of(Act(say=answer(packed, headers={"Content-Encoding": "gzip"}))) as server:
         error = await refused(server, path)
-        assert "6000 bytes" in error.message
+        assert "compressed" in error.message
+        assert server.connections == 1
 
 
-@pytest.mark.parametrize("act", [BAD["silence"], BAD["stall"]], ids=["silence", "stall"])
-async def test_silence_is_borne_for_half_a_minute(path: Path, act: Act) -> None:
+@pytest.mark.parametrize(("act", "seconds"), [(BAD["silence"], 30.0), (BAD["stall"], 60.0)], ids=["silence", "stall"])
+async def test_silence_is_borne_for_half_a_minute(path: Path, act: Act, seconds: float) -> None:
     async with FaultServer.of(act) as server:
-        error = await refused(server, path)
-        assert "silent for 30 s" in error.message
-    assert asyncio.get_running_loop().time() == pytest.approx(30.0, abs=1.1)
+        client, video = at(server, attempts=1)  # that bring nothing new: the first of a stalled film brings something
+        async with client:
+            with pytest.raises(DownloadError, match="silent for 30 s"):
+                await client.download(video, path)
+    assert asyncio.get_running_loop().time() == pytest.approx(seconds, abs=1.1)
 
 
 async def test_slow_line_is_no_silence(path: Path) -> None:
@@ -166,15 +177,6 @@ async def test_dead_host_is_an_error(path: Path) -> None:
         with pytest.raises(DownloadError):
             await client.download(video, path)
     assert not os.listdir(path.parent)  # noqa: PTH208
-
-
-async def test_redirect_is_not_followed(path: Path) -> None:
-    async with FaultServer.of(Act(say=WHOLE)) as elsewhere:
-        moved = answer(b"", status="302 Found", headers={"Location": elsewhere.url})
-        async with FaultServer.of(Act(say=moved)) as server:
-            error = await refused(server, path)
-            assert "302" in error.message
-        assert elsewhere.connections == 0
 
 
 async def test_no_credentials_and_no_compression_are_asked_with(path: Path) -> None:
@@ -342,8 +344,8 @@ async def test_downloads_beyond_their_number_wait(tmp_path: Path) -> None:
 
 async def test_simulated_file_that_is_gone_is_an_error(kling: KlingClient, simulator: Simulator, path: Path) -> None:
     task = await kling.video_extend.run(simulator.sources[0])
-    simulator.script(Fault.code(1203, on="file"))
-    with pytest.raises(DownloadError, match="404"):
+    simulator.script(Fault.code(1203, on="file", times=2))
+    with pytest.raises(DownloadError, match="404 to a fresh URL too"):
         await kling.download(task, path)
 
 

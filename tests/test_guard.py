@@ -255,7 +255,7 @@ PROGRAM = """
 import asyncio, ssl, sys
 from pathlib import Path
 from faultserver import Act, FaultServer, answer
-from lookout import PUBLIC, WatchedLoop
+from lookout import PUBLIC, WatchedLoop, watched
 from kling_async import ApiKey, DownloadError, KlingClient, Video
 
 def to(location):

@@ -9,7 +9,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 from simulator_desk import odd_text
 
-from kling_async.rules.names import file_name
+from kling_async.rules.names import file_name, folded, safe_name
 
 HOSTILE = [
     "../x",
@@ -83,3 +83,54 @@ def test_no_key_can_be_made_to_take_the_name_of_another(key: str) -> None:
 @given(odd_text)
 def test_name_is_always_the_same(key: str) -> None:
     assert file_name(key) == file_name(key)
+
+
+# --- names that users make -------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "wanted", ["Film 1.mp4", "映画.mp4", "a-0123456789ab.mp4", "film", "ä" * 90, "a.b.c", "(1).mov"]
+)
+def test_name_that_every_system_takes_is_taken(wanted: str) -> None:
+    assert safe_name(wanted) == wanted
+
+
+@pytest.mark.parametrize(
+    ("wanted", "begins", "ends"),
+    [
+        ("../../etc/passwd", "etc-passwd-", ""),
+        ("order/4711.mp4", "order-4711-", ".mp4"),
+        ("C:\\x.MP4", "c-x-", ".MP4"),
+        ("con.mp4", "con-", ".mp4"),
+        (".hidden.mp4", "hidden-", ".mp4"),
+        ("film.mp4 ", "film.mp4-", ""),
+        ("film.mp4\n", "film.mp4-", ""),
+        ("film.mp4.part", "film.mp4.part-", ""),
+        ("film.mp4.part.json", "film.mp4.part-", ".json"),
+        ("..", "", ""),
+        ("é" * 101, "", ""),
+    ],
+)
+def test_name_that_some_system_would_not_take_is_made_plain(wanted: str, begins: str, ends: str) -> None:
+    made = safe_name(wanted)
+    assert made != wanted
+    assert made.startswith(begins)
+    assert made.endswith(ends)
+
+
+@given(st.one_of(odd_text, st.text()))
+@example("a.part")
+@example("A.PART.JSON")
+def test_no_name_leaves_the_folder(wanted: str) -> None:
+    made = safe_name(wanted)
+    assert PurePosixPath("/out", made).parent == PurePosixPath("/out")
+    assert PureWindowsPath("C:/out", made).parent == PureWindowsPath("C:/out")
+    assert made not in {"", ".", ".."}
+    assert "\0" not in made
+    assert len(made.encode()) <= 200
+    assert not made.lower().endswith((".part", ".part.json"))
+
+
+@pytest.mark.parametrize(("one", "other"), [("A.mp4", "a.MP4"), ("\u00e9", "e\u0301"), ("STRASSE", "straße")])
+def test_names_of_one_file_are_folded_alike(one: str, other: str) -> None:
+    assert folded(one) == folded(other)

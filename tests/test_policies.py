@@ -6,9 +6,9 @@ import attrs
 import pytest
 
 from kling_async.errors import ConfigurationError
-from kling_async.policies import DEFAULT_WAIT_SECONDS, PollPolicy, PoolLimits, RetryPolicy, SlotPolicy
+from kling_async.policies import DEFAULT_WAIT_SECONDS, DownloadPolicy, PollPolicy, PoolLimits, RetryPolicy, SlotPolicy
 
-Policy = type[RetryPolicy | PollPolicy | PoolLimits]
+Policy = type[RetryPolicy | PollPolicy | PoolLimits | DownloadPolicy]
 
 DEFAULTS: dict[Policy, dict[str, float]] = {
     RetryPolicy: {
@@ -27,9 +27,11 @@ DEFAULTS: dict[Policy, dict[str, float]] = {
         "unknown_status_wait": 600.0,
     },
     PoolLimits: {"creates": 100, "reads": 100, "files": 4},
+    DownloadPolicy: {"stall_timeout": 30.0, "attempts": 6, "redirects": 5, "max_bytes": 16 * 2**30},
 }
-MAY_BE_NOUGHT = {"first_wait", "max_wait", "max_retry_after", "singles", "unknown_status_wait"}
-WHOLE = {"singles", "concurrency", "creates", "reads", "files"}
+MAY_BE_NOUGHT = {"first_wait", "max_wait", "max_retry_after", "singles", "unknown_status_wait", "redirects"}
+WHOLE = {"singles", "concurrency", "creates", "reads", "files", "attempts", "redirects", "max_bytes"}
+MOST = {"redirects": 5}
 FIELDS = [(policy, name) for policy, fields in DEFAULTS.items() for name in fields]
 
 
@@ -71,7 +73,13 @@ def test_nought_is_taken_where_it_makes_sense(policy: Policy, name: str) -> None
 
 @pytest.mark.parametrize(("policy", "name"), FIELDS)
 def test_a_good_number_is_taken(policy: Policy, name: str) -> None:
-    assert getattr(make(policy, **{name: 7}), name) == 7
+    good = MOST.get(name, 7)
+    assert getattr(make(policy, **{name: good}), name) == good
+
+
+def test_more_than_five_redirects_are_never_followed() -> None:
+    with pytest.raises(ConfigurationError, match="redirects: 6"):
+        DownloadPolicy(redirects=6)
 
 
 @pytest.mark.parametrize(("policy", "name"), [field for field in FIELDS if field[1] in WHOLE])

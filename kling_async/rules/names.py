@@ -14,7 +14,7 @@ _TAKEN = re.compile(rf"(.*-)?[0-9a-f]{{12}}|{_DEVICE}", re.DOTALL)
 _USABLE = re.compile(r'[^\x00-\x1f\x7f<>:"/\\|?*\ud800-\udfff]+')
 _UNUSABLE = re.compile(rf"[.\s].*|.*[.\s]|{_DEVICE}|.*\.part(\.json)?", re.DOTALL | re.IGNORECASE)
 _MOST_BYTES = 200
-_SUFFIX = re.compile(r"\.[A-Za-z0-9]{1,8}$")
+_SUFFIX = re.compile(r"\.(?!part\Z)[A-Za-z0-9]{1,8}\Z", re.IGNORECASE)
 
 
 def file_name(key: str, suffix: str = ".mp4") -> str:

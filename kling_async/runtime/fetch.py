@@ -173,15 +173,15 @@ class Fetch:
 
     async def _taken(self, answer: aiohttp.ClientResponse) -> Ending:
         """What it means how this body ended."""
-        await self._part.begin(self._course.kept)
+        await _held(answer, self._part.begin(self._course.kept))
         broken = ""
         stop = self._told()
         try:
             while stop is None and (chunk := await answer.content.readany()):
                 stop = self._arrived(chunk)
-                if self._part.is_full and (transport := _transport(answer)) is not None:
+                if self._part.is_full:
                     stop = stop or self._arrived(answer.content.read_nowait())
-                    await self._held(transport)
+                    await _held(answer, self._part.room())
         except _NETWORK as error:
             broken = self._reason(error)  # not the error itself: it and this frame would keep each other in memory
         await self._part.flush()
@@ -192,18 +192,6 @@ class Fetch:
     def _arrived(self, chunk: bytes) -> GiveUp | None:
         self._part.add(chunk)
         return self._course.arrived(len(chunk)) or self._told()
-
-    async def _held(self, transport: asyncio.Transport) -> None:
-        """Waits for the disk.
-
-        Nothing is read meanwhile, and nothing that was read waits in the HTTP library: a connection that breaks takes
-        along what lies there.
-        """
-        transport.pause_reading()
-        try:
-            await self._part.room()
-        finally:
-            transport.resume_reading()
 
     def _told(self) -> GiveUp | None:
         """Tells how far it is; a reason to stop where whoever is told raises."""
@@ -234,6 +222,16 @@ class Fetch:
         return f"the connection broke: {type(error).__name__}"
 
 
-def _transport(answer: aiohttp.ClientResponse) -> asyncio.Transport | None:
-    """What the rest of the body comes by, `None` when there is none to come."""
-    return answer.connection and answer.connection.transport
+async def _held(answer: aiohttp.ClientResponse, disk: Awaitable[None]) -> None:
+    """Waits for the disk, and lets nothing arrive meanwhile.
+
+    A connection that breaks takes along what lies in the HTTP library by then: who has waited reads that first.
+    """
+    transport = answer.connection and answer.connection.transport
+    if transport is not None:
+        transport.pause_reading()
+    try:
+        await disk
+    finally:
+        if transport is not None:
+            transport.resume_reading()
