@@ -9,6 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import cast
 
+import attrs
 import pytest
 from faultserver import Act, FaultServer, answer
 from virtual import wall
@@ -360,3 +361,154 @@ async def test_film_that_cannot_be_saved_was_paid(kling: KlingClient, simulator:
     with pytest.raises(DownloadError) as caught:
         await kling.download(task, tmp_path / "missing" / "film.mp4")
     assert (caught.value.created, caught.value.task_id) == ("yes", task.id)
+
+
+# --- many at once ----------------------------------------------------------------------------------------------------
+
+
+def tasks_at(server: FaultServer, *names: str) -> list[Task]:
+    def video(name: str) -> Video:
+        return Video(f"v-{name}", url=f"{server.url}/{name}")
+
+    return [Task(f"t-{name}", TaskStatus.SUCCEED, external_task_id=name, videos=(video(name),)) for name in names]
+
+
+async def test_all_films_come_in_the_order_given(tmp_path: Path) -> None:
+    async with FaultServer.of(Act(say=WHOLE)) as server:
+        client, _ = at(server)
+        async with client:
+            paths = await client.download_all(tasks_at(server, "b", "a", "c"), tmp_path)
+    assert paths == [tmp_path / "b.mp4", tmp_path / "a.mp4", tmp_path / "c.mp4"]
+    assert all(path.read_bytes() == FILM for path in paths)
+
+
+async def test_no_films_are_an_empty_list(kling: KlingClient, tmp_path: Path) -> None:
+    assert await kling.download_all([], str(tmp_path)) == []
+    assert await kling.download_all(iter(()), tmp_path, return_exceptions=True) == []
+
+
+async def test_simulated_films_are_all_downloaded(kling: KlingClient, simulator: Simulator, tmp_path: Path) -> None:
+    tasks = await asyncio.gather(*(kling.video_extend.run(simulator.sources[0]) for _ in range(3)))
+    paths = await kling.download_all(tasks, tmp_path)
+    assert [path.stem for path in paths] == [task.external_task_id for task in tasks]
+
+
+async def test_no_more_than_the_limit_are_fetched_at_once(tmp_path: Path) -> None:
+    async with FaultServer.of(Act(wait=10.0, say=WHOLE)) as server:
+        client, _ = at(server)
+        async with client:
+            await client.download_all(tasks_at(server, *"abcdef"), tmp_path)
+    assert asyncio.get_running_loop().time() == pytest.approx(30.0, abs=1.0)
+
+
+async def test_film_is_named_as_the_user_says(tmp_path: Path) -> None:
+    async with FaultServer.of(Act(say=WHOLE)) as server:
+        client, _ = at(server)
+        async with client:
+            [path] = await client.download_all(tasks_at(server, "a"), tmp_path, name=lambda task: f"Film {task.id}.mov")
+    assert path == tmp_path / "Film t-a.mov"
+
+
+@pytest.mark.parametrize("id", ["../../out", "/etc/passwd", "..", "a/b", "C:\\out", "a\0b", "con", ".", "\udcff"])
+@pytest.mark.parametrize(
+    "named", [None, lambda task: task.external_task_id, lambda task: f"{task.external_task_id}.mp4"]
+)
+async def test_no_field_of_a_task_leads_out_of_the_folder(
+    tmp_path: Path, id: str, named: Callable[[Task], str] | None
+) -> None:
+    folder = tmp_path / "in" / "here"
+    folder.mkdir(parents=True)
+    async with FaultServer.of(Act(say=WHOLE)) as server:
+        client, _ = at(server)
+        task = attrs.evolve(tasks_at(server, "a")[0], external_task_id=id)
+        async with client:
+            [path] = await client.download_all([task], folder, name=named)
+    assert path.parent == folder
+    assert [found for found in tmp_path.rglob("*") if found.is_file()] == [path]
+
+
+async def test_task_without_an_id_of_ones_own_is_named_by_the_vendors(tmp_path: Path) -> None:
+    async with FaultServer.of(Act(say=WHOLE)) as server:
+        client, _ = at(server)
+        async with client:
+            tasks = [attrs.evolve(tasks_at(server, "a")[0], external_task_id=None)]
+            assert await client.download_all(tasks, tmp_path) == [tmp_path / "t-a.mp4"]
+
+
+@pytest.mark.parametrize("names", [("a", "a"), ("Film", "film"), ("\u00e9", "e\u0301")])
+async def test_name_that_comes_twice_is_refused_before_anything_is_fetched(
+    tmp_path: Path, names: tuple[str, str]
+) -> None:
+    async with FaultServer.of(Act(say=WHOLE)) as server:
+        client, _ = at(server)
+        given = iter(names)
+        async with client:
+            with pytest.raises(RequestError, match="the second is t-b"):
+                await client.download_all(tasks_at(server, "a", "b"), tmp_path, name=lambda _: next(given))
+        assert server.connections == 0
+
+
+@pytest.mark.parametrize("wanted", ["", None, 7, Path("a.mp4")])
+async def test_name_that_is_none_is_refused(kling: KlingClient, tmp_path: Path, wanted: object) -> None:
+    with pytest.raises(RequestError, match="gives a file name, here for task t-1"):
+        await kling.download_all([Task("t-1", TaskStatus.SUCCEED)], tmp_path, name=lambda _: cast("str", wanted))
+
+
+@pytest.mark.parametrize("tasks", [Task("t-1", TaskStatus.SUCCEED), Video("v"), "t-1", ["t-1"], [Video("v")], [None]])
+async def test_what_is_no_list_of_tasks_is_refused(kling: KlingClient, tmp_path: Path, tasks: object) -> None:
+    with pytest.raises(RequestError, match="a list of tasks"):
+        await kling.download_all(cast("list[Task]", tasks), tmp_path)
+
+
+async def test_folder_that_is_none_is_refused(kling: KlingClient, tmp_path: Path) -> None:
+    with pytest.raises(RequestError, match="there is no folder"):
+        await kling.download_all([], tmp_path / "missing")
+
+
+async def test_first_error_ends_the_others(tmp_path: Path) -> None:
+    async with FaultServer.of(Act(say=answer(b"", status="451 No")), Act(then="silence")) as server:
+        client, _ = at(server)
+        async with client:
+            with pytest.raises(DownloadError, match="451"):
+                await client.download_all(tasks_at(server, *"abc"), tmp_path)
+            assert [task for task in asyncio.all_tasks() if "kling_async film" in task.get_name()] == []
+    assert asyncio.get_running_loop().time() < 1.0
+    assert not [*tmp_path.iterdir()]
+
+
+async def test_errors_may_stand_in_their_places(tmp_path: Path) -> None:
+    async with FaultServer.of(Act(say=answer(b"", status="451 No")), Act(say=WHOLE)) as server:
+        client, _ = at(server)
+        async with client:
+            tasks = [*tasks_at(server, *"abc"), Task("t-d", TaskStatus.PROCESSING)]
+            outcomes = await client.download_all(tasks, tmp_path, return_exceptions=True)
+    assert [type(outcome) for outcome in outcomes].count(DownloadError) == 1
+    assert [outcome for outcome in outcomes if isinstance(outcome, Path)] == sorted(tmp_path.iterdir())
+    assert isinstance(outcomes[3], NoVideo)
+
+
+async def test_progress_says_of_which_task(tmp_path: Path) -> None:
+    told: dict[str, int] = {}
+
+    def hear(task: Task, there: int, total: int | None) -> None:
+        told[task.id] = there
+        assert total == len(FILM)
+
+    async with FaultServer.of(Act(say=WHOLE)) as server:
+        client, _ = at(server)
+        async with client:
+            await client.download_all(tasks_at(server, "a", "b"), tmp_path, progress=hear)
+    assert told == {"t-a": len(FILM), "t-b": len(FILM)}
+
+
+async def test_cancelled_as_one(tmp_path: Path) -> None:
+    async with FaultServer.of(Act(then="silence")) as server:
+        client, _ = at(server)
+        async with client:
+            loading = asyncio.create_task(client.download_all(tasks_at(server, *"abc"), tmp_path))
+            await asyncio.sleep(5.0)
+            loading.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await loading
+            assert [task for task in asyncio.all_tasks() if "kling_async film" in task.get_name()] == []
+    assert not [*tmp_path.iterdir()]

@@ -32,6 +32,10 @@ from kling_async import (
 from kling_async.simulator import Fault, Simulator
 
 
+def tell(there: int, total: int | None) -> None:
+    print(there, total)  # noqa: T201 - what a user would do
+
+
 async def extend(kling: KlingClient) -> None:
     task = await kling.video_extend.run("id", prompt="on", model_name="kling-v1", mode="pro", timeout=60)
     assert_type(task, Task)
@@ -41,7 +45,9 @@ async def extend(kling: KlingClient) -> None:
     assert_type(task.created_at, datetime | None)
     assert_type(await kling.video_extend.create(task.video), Task)
     assert_type(await kling.video_extend.create(VideoExtendRequest(video_id="id")), Task)
-    assert_type(await kling.download(task, "film.mp4"), Path)
+    assert_type(await kling.download(task, "film.mp4", progress=tell), Path)
+    assert_type(await kling.download_all([task], "films", name=lambda task: f"{task.id}.mp4"), list[Path])
+    assert_type(await kling.download_all([task], "films", return_exceptions=True), list[Path | KlingError])
 
 
 async def wait(kling: KlingClient, tasks: list[Task]) -> None:
