@@ -329,7 +329,7 @@ class ClientClosed(KlingError):
 class DownloadError(KlingError):
     """A result file could not be fetched or written: the message names the path, `task` results are unharmed."""
 
-    advice = "See to the cause, then call download again; results are kept by the vendor for 30 days."
+    advice = "See to the cause, then call download again, which goes on where it can; films are kept for 30 days."
 
 
 class JournalError(KlingError):

@@ -6,8 +6,9 @@ from ipaddress import IPv4Address, IPv6Address, ip_address
 
 import pytest
 from hostile import LITERALS
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
+from yarl import URL
 
 from kling_async.rules.addresses import Place, Refused, is_public, place_of, redirected, vetted
 
@@ -192,6 +193,21 @@ def test_nobody_else_redirects_home() -> None:
 )
 def test_redirect_may_be_relative(location: str, url: str) -> None:
     assert redirected("https://files.example/a/f?sign=1", location) == url
+
+
+@given(
+    st.lists(
+        st.sampled_from([*"abc19.:/?#@\\\\[]%-_ ", "https://", "[::1]", "127.0.0.1", "ä", "0x7f", "\t"]), max_size=12
+    )
+)
+@example(["https://", "a", ":", "1"])
+@example(["https://", "A", "?", "@", "b"])
+def test_what_is_taken_is_read_alike_by_the_one_who_connects(pieces: list[str]) -> None:
+    text = "".join(["https://", *pieces])
+    place = vetted(text, home="")
+    if isinstance(place, Place):
+        url = URL(text, encoded=True)
+        assert (url.scheme, (url.raw_host or "").lower(), url.port) == (place.scheme, place.host, place.port)
 
 
 def test_reasons_show_no_url() -> None:

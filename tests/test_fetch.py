@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import ssl
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -182,6 +183,15 @@ async def test_endless_film_is_stopped(path: Path) -> None:
         with pytest.raises(DownloadError, match="more than max_bytes"):
             await client.download(Video("v", url=f"{server.url}/f"), path)
     assert not [*path.parent.iterdir()]
+
+
+async def test_certificate_that_is_not_valid_is_tried_once(path: Path) -> None:
+    tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    tls.load_cert_chain(Path(__file__).parent / "samples" / "loopback.pem")
+    async with FaultServer.of(Act(say=answer(b"a film")), tls=tls) as server, kling(server.url) as client:
+        with pytest.raises(DownloadError, match="certificate") as caught:
+            await client.download(Video("v", url=f"{server.url}/f"), path)
+        assert (caught.value.attempts, server.received) == (1, [])
 
 
 # --- in a later call -------------------------------------------------------------------------------------------------

@@ -16,8 +16,8 @@ import pytest
 from faultserver import Act, FaultServer, answer
 from fileserver import FileServer, film
 from hostile import LITERALS, NAMES
-from virtual import wall
 from lookout import PUBLIC, WatchedLoop
+from virtual import wall
 
 from kling_async import ApiKey, DownloadError, DownloadPolicy, KlingClient, KlingError, RequestError, RetryPolicy, Video
 from kling_async.rules import addresses

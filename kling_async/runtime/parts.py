@@ -146,9 +146,8 @@ def _settled(step: asyncio.Future[_T]) -> _T:
 
 
 def _heed(step: asyncio.Future[_T]) -> None:
-    """Somebody has seen the error: a step that was cancelled is awaited by nobody."""
-    if not step.cancelled():
-        step.exception()
+    """Looks at the error, which nobody else may: who began the step may be gone."""
+    _ = step.cancelled() or step.exception()
 
 
 @attrs.define
