@@ -141,6 +141,7 @@ class KlingClient:
         polling: PollPolicy = PollPolicy(interval=0.25),
         pool: PoolLimits = PoolLimits(),
         slots: SlotPolicy = SlotPolicy(),
+        downloads: DownloadPolicy = DownloadPolicy(),
     ) -> Self:
         """A client of the embedded simulator, on loopback: no account, no money, no network.
 
@@ -153,6 +154,7 @@ class KlingClient:
             polling: default: every quarter of a second.
             pool: as for any client.
             slots: as for any client.
+            downloads: as for any client.
         """
         from kling_async.simulator import Simulator  # noqa: PLC0415 - the tower is climbed only when asked for
 
@@ -165,6 +167,7 @@ class KlingClient:
             pool=pool,
             slots=slots,
             webhook_secrets=simulator.webhook_secrets,
+            downloads=downloads,
         )
         client._simulator = simulator
         client._aim(simulator.url if simulator.running else "")

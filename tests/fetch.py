@@ -67,7 +67,8 @@ class Kills:
     """What was seen of downloads that were killed.
 
     Attributes:
-        empty: kills before there was anything to go on from.
+        early: kills before a run had asked for anything.
+        empty: runs that found nothing to go on from yet.
         resumed: runs that went on where the one before was killed.
         anew: runs that did not, although there was something.
         partial: times that a part stood under a film's name.
@@ -76,6 +77,7 @@ class Kills:
     """
 
     kills: int = 0
+    early: int = 0
     empty: int = 0
     resumed: int = 0
     anew: int = 0
@@ -93,8 +95,9 @@ class Kills:
     def __str__(self) -> str:
         return (
             f"{self.kills} kills over {self.films} films: {self.resumed} runs went on, {self.anew} did not, "
-            f"{self.empty} had nothing yet; {self.twice / MIB:.1f} MiB fetched twice; "
-            f"partial under the name {self.partial}, wrong {self.wrong}, left over {self.left}"
+            f"{self.empty} had nothing yet, {self.early} were killed before they asked; "
+            f"{self.twice / MIB:.1f} MiB fetched twice; partial under the name {self.partial}, wrong {self.wrong}, "
+            f"left over {self.left}"
         )
 
 
@@ -215,6 +218,8 @@ async def _killed_through(
 
 def _count(figures: Kills, server: FileServer, last: int | None) -> None:
     """How this run began, which the one before left so many bytes."""
+    if not server.asked:
+        figures.early += 1
     if last is None or not server.asked:
         return
     start = server.asked[0].start

@@ -1,7 +1,7 @@
 """What every fault must do: one row of the table of faults each, by its number, over real sockets.
 
-C is a create, Q a query or poll, L a listing. Rows that are about downloads (23, 26, 27, 29-31), callbacks (32-42) or
-the journal (43 for batches, 58, 59) alone stand elsewhere. Parts of rows that are tested closer to their cause:
+C is a create, Q a query or poll, L a listing. Rows that are about callbacks (32-42) or the journal (43 for batches,
+58, 59) alone stand elsewhere. So do those about downloads, and parts of rows that are tested closer to their cause:
 
 | row | where |
 |---|---|
@@ -9,6 +9,9 @@ the journal (43 for batches, 58, 59) alone stand elsewhere. Parts of rows that a
 | 5, 51 | `test_awaited.py`: states never fall, whatever the order of looks |
 | 14  | `test_slots.py`: what 1303 teaches |
 | 16  | `test_pace.py`: the common pause |
+| 23, 26, 27 | `test_guard.py`: names, redirects and addresses of file hosts; `test_addresses.py` |
+| 29, 30 | `test_fetch.py`: films that are too large or too short, and URLs that have gone; `test_fetching.py` |
+| 31  | `test_parts.py`, `test_download.py`: disks that are full, folders that cannot be written |
 | 19, 20 | `test_transport.py`: tokens that are signed anew, clocks that are off |
 | 28  | `test_transport.py`: the memory that a bomb takes |
 | 48, 50 | `test_wire.py`: all shapes of a record; `test_watch.py`: any order and loss of answers |
