@@ -133,8 +133,7 @@ class Part:
         return step
 
     async def _result(self, step: asyncio.Future[_T]) -> _T:
-        with suppress(OSError):
-            await asyncio.shield(step)
+        await asyncio.wait([step])  # which leaves the step alone when it is cancelled itself
         return _settled(step)
 
 
