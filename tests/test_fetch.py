@@ -506,16 +506,16 @@ async def test_line_without_its_guard_is_noticed(without: str, breaks: int | Non
 
 @pytest.mark.real_time
 async def test_killed_downloads_show_no_part_and_go_on() -> None:
-    figures = await killed(4, seed=1, size=16 * MIB, seconds=1.0)
+    figures = await killed(3, seed=9, size=16 * MIB, seconds=0.8)
     assert figures.clean, str(figures)
-    assert figures.kills == 4
+    assert figures.kills == 3
     assert figures.resumed > 0
 
 
 @pytest.mark.real_time
 @pytest.mark.parametrize(("without", "seen"), [("note", "anew"), ("name", "partial")])
 async def test_kills_without_a_guard_are_noticed(without: str, seen: str) -> None:
-    figures = await killed(2, seed=2, size=16 * MIB, seconds=1.0, without=without)
+    figures = await killed(1, seed=2, size=16 * MIB, seconds=0.8, without=without)
     assert getattr(figures, seen) > 0, str(figures)
 
 
