@@ -358,3 +358,17 @@ async def test_shares_have_no_credentials_of_their_own() -> None:
 async def test_download_from_elsewhere_without_tls_is_refused(kling: KlingClient) -> None:
     with pytest.raises(RequestError):
         await kling.download(Video("v-1", url="http://elsewhere.example/film.mp4"), "film.mp4")
+
+
+async def test_what_is_late_when_its_session_closes_is_cancelled_once() -> None:
+    pool = SessionPool(PoolLimits())
+    share = pool.share("reads")
+    with pytest.raises(TimeoutError), share.within(10.0):
+        for scope in share.under_way:
+            scope.expire()
+            scope.expire()
+        await asyncio.sleep(1.0)
+    current = asyncio.current_task()
+    assert current is not None
+    assert current.cancelling() == 0
+    await pool.close()
