@@ -756,6 +756,8 @@ async def test_ends_are_told_to_who_listens(kling: KlingClient) -> None:
         def __init__(self) -> None:
             self.heard: list[str] = []
 
+        holds_any = True
+
         def holds(self, id: str) -> bool:
             return id == "t-1"
 

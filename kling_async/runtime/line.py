@@ -148,6 +148,11 @@ class Line:
         self._see_to_timer()
         self._see_to_watching()
 
+    @property
+    def holds_any(self) -> bool:
+        """Whether any slot is held."""
+        return bool(self._tickets)
+
     def holds(self, id: str) -> bool:
         """Whether a slot is held by this task."""
         return id in self._tickets

@@ -29,6 +29,10 @@ _AT_ONCE = 1000  # how many tasks are taken in before others get their turn
 class Holder(Protocol):
     """Who wants to know of ends that nobody awaits."""
 
+    @property
+    def holds_any(self) -> bool:
+        """Whether any end is of interest."""
+
     def holds(self, id: str) -> bool:
         """Whether the end of this task is of interest."""
 
@@ -211,7 +215,7 @@ class Waiter:
         self._holder = ref(holder)  # a circle would keep a client that nobody closed from being noticed
 
     def _tell_ended(self, tasks: Iterable[Task | None]) -> None:
-        if (holder := self._holder()) is not None:
+        if (holder := self._holder()) is not None and holder.holds_any:
             for task in tasks:
                 if task is not None and task.status.ended:
                     holder.ended(task)

@@ -119,7 +119,11 @@ def _pack(record: object) -> ResourcePack:
 
 def _read_or_none(record: object) -> Task | None:
     try:
-        return _task(record)
+        return usual_task(record)
+    except NOT_USUAL:
+        pass
+    try:
+        return _unusual_task(record)
     except Exception as error:
         _log.info("a record of the list cannot be read: %s", "; ".join(cattrs.transform_error(error, path="task")))
         return None
