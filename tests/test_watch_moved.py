@@ -63,3 +63,13 @@ def test_those_that_no_page_shows_are_asked_for_singly_in_the_end(pages: int) ->
                 shown = fetch.size if fetch.number <= pages else 0
                 watch.absorb(tasks(*range(30_000, 30_000 + shown)), 10.0, fetch=fetch)
     assert len(asked) == 60
+
+
+def test_callbacks_do_not_put_them_off_once_more() -> None:
+    watch = placed(60)
+    now = 10.0 + 5 * 5.0  # held back for as long as callbacks can
+    watch.heard(now)
+    [sweep] = watch.plan(now)
+    assert isinstance(sweep, Sweep)
+    watch.absorb(tasks(*range(10_000, 10_000 + sweep.size)), now, fetch=sweep)
+    assert len(watch.plan(now)) == 1

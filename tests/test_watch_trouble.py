@@ -91,8 +91,10 @@ def told(news: News) -> tuple[str, type, str, str | None, str]:
     return key, type(error), error.message, error.task_id, error.created
 
 
-@pytest.mark.parametrize("count", [1, 6])
-@pytest.mark.parametrize("error", FOR_GOOD, ids=repr)
+REFUSED = [(1, error) for error in FOR_GOOD] + [(6, error) for error in FOR_GOOD if type(error) is not InvalidRequest]
+
+
+@pytest.mark.parametrize(("count", "error"), REFUSED, ids=repr)
 def test_a_refusal_for_good_ends_every_wait_that_it_was_for(error: KlingError, count: int) -> None:
     watch = watch_of(*range(count))
     settled = watch.failed(watch.plan(5.0)[0], error, 5.0)
@@ -116,12 +118,13 @@ def test_but_is_weather_for_a_task_that_was_seen(error: KlingError) -> None:
     assert watch.wake_at == 10.0
 
 
+@pytest.mark.parametrize("error", [FOR_THE_UNSEEN[1], InvalidRequest("pageSize", code=1201, http_status=400)], ids=repr)
 @pytest.mark.parametrize("seen", [True, False])
 @pytest.mark.parametrize("known", [True, False])
-def test_a_list_that_is_not_there_says_nothing_of_its_tasks(known: bool, seen: bool) -> None:
+def test_a_list_that_is_not_there_says_nothing_of_its_tasks(known: bool, seen: bool, error: KlingError) -> None:
     watch = seen_on_a_page(*range(6)) if known else watch_of(*range(6), seen=seen)
     [page] = watch.plan(5.0)
-    assert watch.failed(page, FOR_THE_UNSEEN[1], 5.0) == []
+    assert watch.failed(page, error, 5.0) == []
     assert set(watch.plan(5.0)) == {Single(str(n)) for n in range(6)}
 
 

@@ -14,7 +14,7 @@ from math import inf
 
 import attrs
 
-from kling_async.errors import KlingError, NotFound
+from kling_async.errors import InvalidRequest, KlingError, NotFound
 from kling_async.models import Task
 from kling_async.policies import PollPolicy
 from kling_async.rules.awaited import NOWHERE, Awaited, about, later
@@ -297,7 +297,7 @@ class Watch:
             awaited.sought, awaited.busy = None, False
             if many:
                 self._places.seek(key)
-                self._places.rest(key, now)
+                self._places.rest(key, awaited.due)
             elif full and not awaited.strayed and look.sweep.behind < SERVED:
                 awaited.strayed = True
                 self._places.put(key, look.sweep.behind)
@@ -311,7 +311,7 @@ class Watch:
         """What a failed fetch settles: nothing while the trouble may pass; the deadline is the waiter's own."""
         look = self._looks.pop(id(fetch), None)
         asked, _ = self._asking.pop(id(fetch), (None, now))
-        if look is not None and isinstance(error, NotFound):
+        if look is not None and isinstance(error, InvalidRequest | NotFound):
             # Of its tasks this says nothing: whoever should be on it is asked for singly.
             self._read(look, now, len(self._places.seekers), full=False)
             return []
