@@ -290,6 +290,8 @@ class KlingClient:
     ) -> list[Path] | list[Path | KlingError]:
         """The films of many tasks in a folder, as paths in the order given. `PoolLimits.files` bounds how many at once.
 
+        A file that stands there under a task's name is fetched again and replaced, as by `download`.
+
         Args:
             tasks: succeeded tasks, each for its first video.
             folder: where to; it must exist.
