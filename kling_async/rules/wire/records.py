@@ -168,7 +168,7 @@ def _task(record: object) -> Task:
 
 def _unusual_task(record: object) -> Task:
     try:
-        return _FROM_MEMBERS(_task_members(record), Task)
+        return _QUICK.structure(record, Task)
     except Exception:
         # The task was paid for: one odd member must not hide it. What makes it a task is its id and its status.
         members = _task_members(record)
@@ -194,29 +194,22 @@ def _task_members(record: object) -> dict[str, Any]:
     """A task's record by our names. Members that are absent, null or empty fall back to the model's defaults."""
     if not isinstance(record, dict):
         raise TypeError(f"{type(record).__name__} is no record")
-    members: dict[str, Any] = {"raw": record}
-    for theirs, ours in _TASK_MEMBERS:
-        value = record.get(theirs)
-        if value or value == 0:  # absent, null and empty are the same; nought is something
-            members[ours] = value
-    info = _inner(record, "task_info")
-    if own := info.get("external_task_id"):
-        members["external_task_id"] = own
-    if (parent := _inner(info, "parent_video")).get("id"):  # without an id it names nothing
-        members["parent_video"] = parent
-    if videos := _inner(record, "task_result").get("videos"):
-        members["videos"] = videos
-    return members
-
-
-_TASK_MEMBERS = (
-    ("task_id", "id"),
-    ("task_status", "status"),
-    ("task_status_msg", "status_message"),
-    ("created_at", "created_at"),
-    ("updated_at", "updated_at"),
-    ("final_unit_deduction", "final_unit_deduction"),
-)
+    told = record.get
+    info, result = _inner(record, "task_info"), _inner(record, "task_result")
+    parent = _inner(info, "parent_video")
+    members = {
+        "id": told("task_id"),
+        "status": told("task_status"),
+        "status_message": told("task_status_msg"),
+        "external_task_id": info.get("external_task_id"),
+        "created_at": told("created_at"),
+        "updated_at": told("updated_at"),
+        "videos": result.get("videos"),
+        "parent_video": parent if parent.get("id") else None,  # without an id it names nothing
+        "final_unit_deduction": told("final_unit_deduction"),
+        "raw": record,
+    }
+    return {name: value for name, value in members.items() if value or value == 0}
 
 
 def _pack_members(record: object) -> dict[str, Any]:
@@ -259,14 +252,14 @@ def _status(value: object, _: object) -> TaskStatus:
 def _time(value: object, _: object) -> datetime:
     if isinstance(value, bool) or not isinstance(value, int):
         raise TypeError(f"{type(value).__name__} is no time in milliseconds")
-    return EPOCH + timedelta(0, 0, 0, value)
+    return EPOCH + timedelta(milliseconds=value)
 
 
 def _exact(value: object, _: object) -> Decimal:
     if isinstance(value, bool) or not isinstance(value, str | int | float):
         raise TypeError(f"{type(value).__name__} is no number")
     try:
-        number = Decimal(value if isinstance(value, str) else str(value))
+        number = Decimal(str(value))
     except InvalidOperation:
         number = Decimal("nan")
     if not number.is_finite():
@@ -274,36 +267,10 @@ def _exact(value: object, _: object) -> Decimal:
     return number
 
 
-def _videos(records: Any, _: object) -> tuple[Video, ...]:
-    return tuple([_FROM_VIDEO(_present(record), Video) for record in records])
-
-
-# The quick ones stop at the first thing that is wrong, and know their hooks; the other collects all, with its paths.
-_TELLING = _record_converter(telling=True)
-_QUICK = _record_converter(telling=False)
-_FROM_VIDEO = make_dict_structure_fn(
-    Video,
-    _QUICK,
-    _cattrs_detailed_validation=False,
-    id=override(struct_hook=_text),
-    url=override(struct_hook=_text),
-    duration=override(struct_hook=_exact),
-    watermark_url=override(struct_hook=_text),
-)
+# The quick one stops at the first thing that is wrong, the other collects them with their paths.
+_QUICK, _TELLING = _record_converter(telling=False), _record_converter(telling=True)
 _FROM_MEMBERS = make_dict_structure_fn(
-    Task,
-    _QUICK,
-    _cattrs_detailed_validation=False,
-    id=override(struct_hook=_text),
-    status=override(struct_hook=_status),
-    status_message=override(struct_hook=_text),
-    external_task_id=override(struct_hook=_text),
-    created_at=override(struct_hook=_time),
-    updated_at=override(struct_hook=_time),
-    videos=override(struct_hook=_videos),
-    parent_video=override(struct_hook=lambda record, _: _FROM_VIDEO(_present(record), Video)),
-    final_unit_deduction=override(struct_hook=_exact),
-    raw=override(struct_hook=_as_it_is),
+    Task, _QUICK, _cattrs_detailed_validation=False, raw=override(struct_hook=_as_it_is)
 )
 
 
