@@ -12,19 +12,17 @@ import argparse
 import asyncio
 import logging
 import sys
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from pathlib import Path
 from random import Random
 
 import attrs
-from aiohttp import web
 
 from kling_async import ApiKey, KlingClient
 from kling_async.simulator import Delivery, Simulator
 
 sys.path.insert(0, str(Path(__file__).parent.parent / "tests"))
 
+from loss import receiver
 from posts import SECRET
 from virtual import VirtualLoop, wall
 
@@ -68,17 +66,6 @@ class Figures:
     delays: tuple[float, ...]
 
 
-@asynccontextmanager
-async def _receiver(kling: KlingClient) -> AsyncIterator[str]:
-    app = web.Application()
-    app.router.add_post("/callback", kling.callbacks.aiohttp_handler)
-    runner = web.AppRunner(app)
-    await runner.setup()
-    await web.TCPSite(runner, "127.0.0.1", 0).start()
-    yield f"http://127.0.0.1:{runner.addresses[0][1]}/callback"
-    await runner.cleanup()
-
-
 async def _measure(tasks: int, way: Way) -> Figures:
     random = Random(SEED)  # noqa: S311 - the same run each time
     seconds = [random.uniform(60.0, 180.0) for _ in range(tasks)]
@@ -95,7 +82,7 @@ async def _measure(tasks: int, way: Way) -> Figures:
         secrets = [SECRET] if way.signed else []
         key = ApiKey(simulator.api_key)
         client = KlingClient(key, base_url=simulator.url, wall=wall, draw=random.random, webhook_secrets=secrets)
-        async with client as kling, _receiver(kling) as url:
+        async with client as kling, receiver(kling) as url:
 
             async def carry_out(start: float) -> None:
                 await asyncio.sleep(start)
