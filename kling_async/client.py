@@ -19,6 +19,7 @@ from kling_async import spec
 from kling_async.checks import web_parts
 from kling_async.credentials import AccessKey, ApiKey, Credentials, Signer, credentials_from
 from kling_async.errors import ConfigurationError, KlingError, NotFound
+from kling_async.events import OnEvent
 from kling_async.models import Task, Video
 from kling_async.policies import DEFAULT_WAIT_SECONDS, DownloadPolicy, PollPolicy, PoolLimits, RetryPolicy, SlotPolicy
 from kling_async.requests import OmniVideoRequest, VideoExtendRequest
@@ -29,6 +30,7 @@ from kling_async.runtime.batch import Batch, Step
 from kling_async.runtime.callback_store import AnyCallbackStore
 from kling_async.runtime.callbacks import Callbacks, Ear
 from kling_async.runtime.download import Downloader, wanted_in
+from kling_async.runtime.hook import Hook
 from kling_async.runtime.journal import Journal
 from kling_async.runtime.pool import SessionPool
 from kling_async.runtime.transport import Transport
@@ -59,6 +61,8 @@ class KlingClient:
         downloads: how films are fetched.
         webhook_secrets: of the account's callbacks, as the console shows them; several while one rotates. Default none:
             then a callback proves nothing, and only causes a query.
+        on_event: a plain function that is called with everything that happens (see `kling_async.events`), in the event
+            loop and at the very moment; default `None`. It should be quick. What it raises is logged, and harms nobody.
         callback_store: passes callbacks on between workers, such as `CallbackStore("callbacks.sqlite3")`; default
             `None`: each worker hears what itself receives.
         wall: Unix seconds, for tokens, callbacks and the age of films.
@@ -72,7 +76,8 @@ class KlingClient:
         callbacks: takes in what the vendor posts to your `callback_url`.
 
     Raises:
-        ConfigurationError: no credentials, a base URL that is none, or a webhook secret that is none.
+        ConfigurationError: no credentials, a base URL that is none, a webhook secret that is none, or an `on_event`
+            that is no plain function.
     """
 
     def __init__(
@@ -87,6 +92,7 @@ class KlingClient:
         downloads: DownloadPolicy = DownloadPolicy(),
         webhook_secrets: Sequence[str] = (),
         callback_store: AnyCallbackStore | None = None,
+        on_event: OnEvent | None = None,
         wall: Callable[[], float] = time.time,
         draw: Callable[[], float] = random.random,
         new_id: Callable[[], str] = _new_id,
@@ -101,9 +107,10 @@ class KlingClient:
         if not isinstance(credentials, ApiKey | AccessKey):
             raise ConfigurationError(f"credentials: {type(credentials).__name__} is neither ApiKey nor AccessKey")
         url = _checked(base_url or os.environ.get("KLING_BASE_URL", "").strip() or spec.BASE_URL)
+        hook = None if on_event is None else Hook(on_event, wall=wall)
         self._pool = SessionPool(pool)
-        self._transport = Transport(url, self._pool, Signer(credentials), retry, wall, draw)
-        self._downloader = Downloader(self._pool, _origin(url), downloads, retry, wall, draw)
+        self._transport = Transport(url, self._pool, Signer(credentials), retry, wall, draw, hook)
+        self._downloader = Downloader(self._pool, _origin(url), downloads, retry, wall, draw, hook)
         self._simulator: Simulator | None = None
         self._started_simulator = False
         self.account = Account(self._transport)
@@ -142,6 +149,7 @@ class KlingClient:
         pool: PoolLimits = PoolLimits(),
         slots: SlotPolicy = SlotPolicy(),
         downloads: DownloadPolicy = DownloadPolicy(),
+        on_event: OnEvent | None = None,
     ) -> Self:
         """A client of the embedded simulator, on loopback: no account, no money, no network.
 
@@ -155,6 +163,7 @@ class KlingClient:
             pool: as for any client.
             slots: as for any client.
             downloads: as for any client.
+            on_event: as for any client.
         """
         from kling_async.simulator import Simulator  # noqa: PLC0415 - the tower is climbed only when asked for
 
@@ -168,6 +177,7 @@ class KlingClient:
             slots=slots,
             webhook_secrets=simulator.webhook_secrets,
             downloads=downloads,
+            on_event=on_event,
         )
         client._simulator = simulator
         client._aim(simulator.url if simulator.running else "")

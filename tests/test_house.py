@@ -21,7 +21,7 @@ FLOORS = (
     {"resources"},
     {"runtime"},
     {"rules"},
-    {"requests", "policies", "credentials", "models"},
+    {"requests", "policies", "credentials", "models", "events"},
     {"checks"},
     {"errors"},
     {"spec", "version"},

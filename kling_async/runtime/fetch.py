@@ -91,6 +91,11 @@ class Fetch:
         """How many were sent."""
         return self._course.requests
 
+    @property
+    def size(self) -> int:
+        """How many bytes are there."""
+        return self._course.kept.size
+
     async def carry_out(self) -> Whole | GiveUp:
         """How it ended. On disk is the whole film then, or what a later call can go on from, or nothing."""
         verdict: Whole | GiveUp | None = None

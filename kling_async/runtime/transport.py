@@ -26,6 +26,7 @@ from kling_async.policies import RetryPolicy
 from kling_async.rules.pace import Pace
 from kling_async.rules.retry import RetrySchedule
 from kling_async.rules.wire import Call, Envelope, Response, read_envelope, scrubbed, server_time
+from kling_async.runtime.hook import Hook
 from kling_async.runtime.pool import Body, Purpose, SessionPool, Share
 from kling_async.spec import TOKEN_TIME_CODES
 
@@ -44,6 +45,7 @@ class Transport:
         wall: Unix seconds, for tokens; deadlines run by the event loop's own monotonic clock.
         retry: how reads are repeated, and creates settled.
         draw: random numbers from 0 to 1, for jitter.
+        hook: told of what happens, by whoever it happens to; `None`: nobody wants to know.
     """
 
     base_url: str
@@ -52,6 +54,7 @@ class Transport:
     retry: RetryPolicy
     wall: Callable[[], float]
     draw: Callable[[], float]
+    hook: Hook | None = None
     _pace: Pace = attrs.field(init=False)
 
     def __attrs_post_init__(self) -> None:
