@@ -111,7 +111,7 @@ class PollFailed(_Event):
     error: KlingError
 
 
-Outcome = Literal["accepted", "repeated", "conflict", "hint", "refused", "not stored"]
+CallbackOutcome = Literal["accepted", "repeated", "conflict", "hint", "refused", "not stored"]
 """What became of a callback, see `CallbackReceived`."""
 
 
@@ -130,7 +130,7 @@ class CallbackReceived(_Event):
         why: the reason of a refusal, else empty.
     """
 
-    outcome: Outcome
+    outcome: CallbackOutcome
     task_id: str | None = None
     external_task_id: str | None = None
     status: TaskStatus | None = None

@@ -12,7 +12,7 @@ import attrs
 
 from kling_async import spec
 from kling_async.errors import ConfigurationError, KlingError, NotFound, WebhookError
-from kling_async.events import Outcome
+from kling_async.events import CallbackOutcome
 from kling_async.models import Task, TaskStatus
 from kling_async.rules.callbacks import REFUSED, TAKEN, TRY_LATER, Alarm, Answer, Hints, Memory, Verdict, refused_unread
 from kling_async.rules.signatures import Callback, Verifier, as_bytes
@@ -169,7 +169,7 @@ class Callbacks:
         self._tell("refused", why=error.message)
         return REFUSED
 
-    def _tell(self, outcome: Outcome, task: Task | None = None, *, why: str = "") -> None:
+    def _tell(self, outcome: CallbackOutcome, task: Task | None = None, *, why: str = "") -> None:
         if (hook := self._transport.hook) is not None:
             hook.callback_received(outcome, task, why=why)
 
@@ -200,7 +200,7 @@ class Callbacks:
         async with asyncio.timeout(_STORE_SECONDS):
             return await store.add(callback.id, body)
 
-    def _take_in(self, task: Task, tell: Callable[[Task], None]) -> Outcome:
+    def _take_in(self, task: Task, tell: Callable[[Task], None]) -> CallbackOutcome:
         """Lets whoever waits hear of a verified task, and `tell` of what is new in it."""
         if task.status is TaskStatus.SUCCEED and not task.videos:
             self._hear(task)

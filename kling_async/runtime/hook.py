@@ -11,7 +11,7 @@ from datetime import UTC, datetime
 
 from kling_async.checks import refusal
 from kling_async.errors import ConfigurationError, KlingError
-from kling_async.events import CallbackReceived, Event, OnEvent, Outcome, PollFailed, StatusChanged
+from kling_async.events import CallbackOutcome, CallbackReceived, Event, OnEvent, PollFailed, StatusChanged
 from kling_async.models import Task
 from kling_async.rules.callbacks import Alarm
 from kling_async.rules.statuses import Statuses
@@ -49,7 +49,7 @@ class Hook:
         # What a hook looks at may have been cancelled: that is no cancellation of ours.
         except (Exception, asyncio.CancelledError):
             if times := self._alarm.rings(asyncio.get_running_loop().time()):
-                _log.exception("on_event failed, times since this was told last: %d", times)
+                _log.exception("on_event failed (%d times, this is the last)", times)
 
     def knows(self, task: Task) -> None:
         """Takes the status of a task for told: whoever gave it has seen it."""
@@ -84,7 +84,7 @@ class Hook:
         failures = self._failures[resource]
         self.tell(PollFailed(at=self.now(), resource=resource, asked=asked, failures=failures, error=error))
 
-    def callback_received(self, outcome: Outcome, task: Task | None, *, why: str) -> None:
+    def callback_received(self, outcome: CallbackOutcome, task: Task | None, *, why: str) -> None:
         """Tells of a callback; of what was refused, nothing that it says is passed on."""
         if task is None:
             self.tell(CallbackReceived(at=self.now(), outcome=outcome, why=why))
