@@ -153,8 +153,10 @@ class Transport:
                 self._pace.limited(now, error.retry_after)
             if isinstance(error, AuthenticationError):
                 error.message += f", asked with {self._signer.credentials!r}"
+            _log.debug("%s %s was answered: %s", call.method, call.target, error)
             raise error.with_traceback(None) from None  # the frames of reading hold the whole answer
         self._pace.fine(now)
+        _log.debug("%s %s went well, request id: %s", call.method, call.target, envelope.request_id)
         return envelope
 
     async def _send(self, call: Call, share: Share, deadline: float | None) -> tuple[str, Response]:
