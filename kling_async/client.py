@@ -33,6 +33,7 @@ from kling_async.runtime.download import Downloader, wanted_in
 from kling_async.runtime.hook import Hook
 from kling_async.runtime.journal import Journal
 from kling_async.runtime.pool import SessionPool
+from kling_async.runtime.tracing import Tracing
 from kling_async.runtime.transport import Transport
 
 if TYPE_CHECKING:
@@ -63,6 +64,7 @@ class KlingClient:
             then a callback proves nothing, and only causes a query.
         on_event: a plain function that is called with everything that happens (see `kling_async.events`), in the event
             loop and at the very moment; default `None`. It should be quick. What it raises is logged, and harms nobody.
+        tracing: makes spans of requests, such as `kling_async.otel.Tracing()`; default `None`.
         callback_store: passes callbacks on between workers, such as `CallbackStore("callbacks.sqlite3")`; default
             `None`: each worker hears what itself receives.
         wall: Unix seconds, for tokens, callbacks and the age of films.
@@ -93,6 +95,7 @@ class KlingClient:
         webhook_secrets: Sequence[str] = (),
         callback_store: AnyCallbackStore | None = None,
         on_event: OnEvent | None = None,
+        tracing: Tracing | None = None,
         wall: Callable[[], float] = time.time,
         draw: Callable[[], float] = random.random,
         new_id: Callable[[], str] = _new_id,
@@ -109,8 +112,8 @@ class KlingClient:
         url = _checked(base_url or os.environ.get("KLING_BASE_URL", "").strip() or spec.BASE_URL)
         hook = None if on_event is None else Hook(on_event, wall=wall)
         self._pool = SessionPool(pool)
-        self._transport = Transport(url, self._pool, Signer(credentials), retry, wall, draw, hook)
-        self._downloader = Downloader(self._pool, _origin(url), downloads, retry, wall, draw, hook)
+        self._transport = Transport(url, self._pool, Signer(credentials), retry, wall, draw, hook, tracing)
+        self._downloader = Downloader(self._pool, _origin(url), downloads, retry, wall, draw, hook, tracing)
         self._simulator: Simulator | None = None
         self._started_simulator = False
         self.account = Account(self._transport)

@@ -21,7 +21,7 @@ FLOORS = (
     {"resources"},
     {"runtime"},
     {"rules"},
-    {"requests", "policies", "credentials", "models", "events"},
+    {"requests", "policies", "credentials", "models", "events", "otel"},
     {"checks"},
     {"errors"},
     {"spec", "version"},
@@ -38,6 +38,7 @@ ROOMS = {
     "aiohttp": ("runtime", TOWER),
     "sqlite3": ("runtime.journal", "runtime.callback_store"),
     "standardwebhooks": ("rules.signatures",),
+    "opentelemetry": ("otel",),
     "click": ("cli", "__main__"),
     "rich": ("cli", "__main__"),
 }
@@ -183,7 +184,9 @@ def test_no_file_is_too_long() -> None:
     assert too_long(HOUSE) == []
 
 
-@pytest.mark.parametrize("library", ["jwt", "backoff", "cattrs", "orjson", "aiohttp", "standardwebhooks"])
+@pytest.mark.parametrize(
+    "library", ["jwt", "backoff", "cattrs", "orjson", "aiohttp", "standardwebhooks", "opentelemetry"]
+)
 def test_each_library_is_used_in_its_room(library: str) -> None:
     assert {one.room for one in imports(HOUSE) if within(one.by, ROOMS[library])} & {library}
 
@@ -224,6 +227,7 @@ BREACHES = [
     ("models", "def late():\n    import jwt", "models imports jwt: jwt belongs in credentials"),
     ("runtime/pool", "import backoff", "runtime.pool imports backoff: backoff belongs in rules.retry"),
     ("models", "import standardwebhooks", "models imports standardwebhooks: standardwebhooks belongs in rules.sig"),
+    ("client", "from opentelemetry import trace", "client imports opentelemetry: opentelemetry belongs in otel"),
     ("client", "import aiohttp.web", "client imports aiohttp.web: aiohttp belongs"),
     ("client", "from kling_async.simulator import Simulator", "client imports kling_async.simulator: the simulator is"),
     ("client", "def other():\n    import kling_async.simulator", "client imports kling_async.simulator: the simulator"),

@@ -6,6 +6,7 @@ import asyncio
 import logging
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
+from contextvars import Context
 from typing import TYPE_CHECKING, TypeVar
 
 import attrs
@@ -307,7 +308,8 @@ class Callbacks:
             return
         here = self._here_and_now()
         if here.listener is None or here.listener.done():
-            here.listener = here.loop.create_task(self._listen(self._store), name="kling_async listener for callbacks")
+            name, context = "kling_async listener for callbacks", Context()  # as for the poller
+            here.listener = here.loop.create_task(self._listen(self._store), name=name, context=context)
 
     async def _listen(self, store: AnyCallbackStore) -> None:
         place = ""

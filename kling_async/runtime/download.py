@@ -24,6 +24,7 @@ from kling_async.rules.names import file_name, folded, safe_name
 from kling_async.runtime.fetch import Fetch, Progress, source_of
 from kling_async.runtime.hook import Hook
 from kling_async.runtime.pool import SessionPool
+from kling_async.runtime.tracing import Tracing
 
 
 @attrs.frozen
@@ -51,6 +52,7 @@ class Downloader:
         wall: Unix seconds, for the age of films.
         draw: random numbers from 0 to 1, for pauses.
         hook: told of films that are on disk; `None`: nobody wants to know.
+        tracing: told of each request; likewise.
     """
 
     _pool: SessionPool
@@ -60,6 +62,7 @@ class Downloader:
     wall: Callable[[], float]
     draw: Callable[[], float]
     hook: Hook | None = None
+    tracing: Tracing | None = None
     _under_way: set[str] = attrs.field(factory=set, init=False)
 
     async def fetch(
@@ -95,7 +98,7 @@ class Downloader:
         self._under_way.add(place)
         began = asyncio.get_running_loop().time()
         try:
-            await self._fetched(fetch)
+            await self._traced(fetch)
         except DownloadError as error:
             error.created = "yes"  # there is a film, so there is a task
             if isinstance(video, Task):
@@ -158,7 +161,7 @@ class Downloader:
             raise RequestError(f"video: the URL of {video.id} {source.why}")
         return Fetch(
             self._pool, self.policy, self.retry, self.draw, self.home, target, video.id, source,
-            again=wanted.again, progress=wanted.progress,
+            again=wanted.again, progress=wanted.progress, tracing=self.tracing,
         )  # fmt: skip
 
     def _check_age(self, task: Task, target: Path) -> None:
@@ -171,6 +174,15 @@ class Downloader:
             task_id=task.id,
             external_task_id=task.external_task_id,
         )
+
+    async def _traced(self, fetch: Fetch) -> None:
+        if self.tracing is None:
+            await self._fetched(fetch)
+            return
+        with self.tracing.operation("download") as facts:
+            facts["video_id"] = fetch.video_id
+            await self._fetched(fetch)
+            facts["size"] = fetch.size
 
     async def _fetched(self, fetch: Fetch) -> None:
         share = self._pool.share("files")

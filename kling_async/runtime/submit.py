@@ -92,7 +92,13 @@ class Submitter:
         )
         known.under_way += 1
         try:
-            return await course.run()
+            if self.transport.tracing is None:
+                return await course.run()
+            with self.transport.tracing.operation("create") as facts:
+                facts["resource"], facts["external_task_id"] = self.path, external_id
+                task = await course.run()
+                facts["task_id"] = task.id
+                return task
         finally:
             known.under_way -= 1
             known.may_exist |= course.may_exist
@@ -230,7 +236,7 @@ class _Course:
         self._see_whether_open()
         try:
             self._posts, self._sending = self._posts + 1, True
-            answer = await self._submitter.transport.create(self._call, deadline=self._until)
+            answer = await self._submitter.transport.create(self._call, deadline=self._until, resend=self._posts - 1)
             task = read_task(answer)
         except KlingError as error:
             self._sending = False

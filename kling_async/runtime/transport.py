@@ -28,6 +28,7 @@ from kling_async.rules.retry import RetrySchedule
 from kling_async.rules.wire import Call, Envelope, Response, read_envelope, scrubbed, server_time
 from kling_async.runtime.hook import Hook
 from kling_async.runtime.pool import Body, Purpose, SessionPool, Share
+from kling_async.runtime.tracing import Attempt, Tracing
 from kling_async.spec import TOKEN_TIME_CODES
 
 _log = logging.getLogger("kling_async")
@@ -46,6 +47,7 @@ class Transport:
         retry: how reads are repeated, and creates settled.
         draw: random numbers from 0 to 1, for jitter.
         hook: told of what happens, by whoever it happens to; `None`: nobody wants to know.
+        tracing: told of each request; likewise.
     """
 
     base_url: str
@@ -55,6 +57,7 @@ class Transport:
     wall: Callable[[], float]
     draw: Callable[[], float]
     hook: Hook | None = None
+    tracing: Tracing | None = None
     _pace: Pace = attrs.field(init=False)
 
     def __attrs_post_init__(self) -> None:
@@ -84,7 +87,7 @@ class Transport:
         attempts = 0
         while True:
             try:
-                envelope = await self._exchange(call, share, deadline)
+                envelope = await self._exchange(call, share, deadline, resend=attempts)
                 return attrs.evolve(envelope, attempts=attempts + envelope.attempts) if attempts else envelope
             except KlingError as error:
                 error.attempts = attempts = attempts + error.attempts
@@ -102,8 +105,10 @@ class Transport:
         """The answer to a read that is sent once. `deadline` by the loop's clock; `None`: the attempt's own."""
         return await self._exchange(call, self._share("reads"), deadline)
 
-    async def create(self, call: Call, *, deadline: float | None = None) -> Envelope:
+    async def create(self, call: Call, *, deadline: float | None = None, resend: int = 0) -> Envelope:
         """The answer to a create, which is sent once. `deadline` by the loop's clock; `None`: the attempt's own.
+
+        `resend` says how often it was sent before.
 
         A refusal for the token's time alone (1003, 1004) proves that nothing was made: then it is sent once more.
 
@@ -111,7 +116,7 @@ class Transport:
             APIError: the vendor's refusal.
             TransportError, MalformedResponse: no answer of the vendor's; `sent` tells whether it may have acted.
         """
-        return await self._exchange(call, self._share("creates"), deadline)
+        return await self._exchange(call, self._share("creates"), deadline, resend=resend)
 
     def claim(self) -> None:
         """Takes the client for the running event loop.
@@ -126,10 +131,10 @@ class Transport:
             raise ConfigurationError("the simulator is not running: use `async with KlingClient.simulated() as kling`")
         return self._pool.share(purpose)
 
-    async def _exchange(self, call: Call, share: Share, deadline: float | None) -> Envelope:
-        header, response = await self._send(call, share, deadline)
+    async def _exchange(self, call: Call, share: Share, deadline: float | None, *, resend: int = 0) -> Envelope:
+        header, response, attempt = await self._send(call, share, deadline, resend)
         try:
-            return self._envelope(call, response, attempts=1)
+            return self._envelope(call, response, attempt, attempts=1)
         except AuthenticationError as error:
             signed_anew = error.code in TOKEN_TIME_CODES and self._signer.refused(
                 header, server_time=server_time(response.headers), now=self.wall()
@@ -137,13 +142,13 @@ class Transport:
             if not signed_anew:
                 raise
         try:
-            _, response = await self._send(call, share, deadline)
+            _, response, attempt = await self._send(call, share, deadline, resend + 1)
         except KlingError as error:
             error.attempts += 1
             raise
-        return self._envelope(call, response, attempts=2)
+        return self._envelope(call, response, attempt, attempts=2)
 
-    def _envelope(self, call: Call, response: Response, *, attempts: int) -> Envelope:
+    def _envelope(self, call: Call, response: Response, attempt: Attempt | None, *, attempts: int) -> Envelope:
         now = asyncio.get_running_loop().time()
         try:
             envelope = read_envelope(call, response, host=self.host, attempts=attempts)
@@ -154,13 +159,19 @@ class Transport:
             if isinstance(error, AuthenticationError):
                 error.message += f", asked with {self._signer.credentials!r}"
             _log.debug("%s %s was answered: %s", call.method, call.target, error)
+            if attempt is not None:
+                attempt.ended(status=response.status, request_id=error.request_id, error=error)
             raise error.with_traceback(None) from None  # the frames of reading hold the whole answer
         self._pace.fine(now)
         _log.debug("%s %s went well, request id: %s", call.method, call.target, envelope.request_id)
+        if attempt is not None:
+            attempt.ended(status=response.status, request_id=envelope.request_id)
         return envelope
 
-    async def _send(self, call: Call, share: Share, deadline: float | None) -> tuple[str, Response]:
-        """The header that was sent, and what came back."""
+    async def _send(
+        self, call: Call, share: Share, deadline: float | None, resend: int
+    ) -> tuple[str, Response, Attempt | None]:
+        """The header that was sent, what came back, and who is to hear how it ended."""
         clock = asyncio.get_running_loop().time
         now = clock()
         if share.gate.locked() or self._pace.wait(now):
@@ -177,7 +188,15 @@ class Transport:
                 if until <= now:
                     raise self.too_late()
             header = self._signer.header(self.wall())
-            return header, await self._request(call, share, header, until)
+            if self.tracing is None:
+                return header, await self._request(call, share, header, until), None
+            url, template = self.base_url + call.target, call.template
+            attempt = self.tracing.attempt(call.method, url, template=template, resend=resend)
+            try:
+                return header, await self._request(call, share, header, until), attempt
+            except BaseException as error:
+                attempt.ended(error=error)
+                raise
         finally:
             share.gate.release()
 

@@ -6,6 +6,7 @@ import asyncio
 import logging
 from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from contextlib import suppress
+from contextvars import Context
 from math import isinf
 from typing import Protocol
 from weakref import ref
@@ -290,7 +291,9 @@ class Waiter:
         if self._poller is None or self._poller.get_loop() is not loop or self._poller.done():
             self._transport.claim()  # or else this would take the poller from a loop that still runs
             self._begin_anew()
-            self._poller = loop.create_task(self._poll(), name=f"kling_async poller of {self._path}")
+            # It serves everybody, so it must not go on in the context (the trace, the request) of who came first.
+            name, context = f"kling_async poller of {self._path}", Context()
+            self._poller = loop.create_task(self._poll(), name=name, context=context)
             self._pollers.add(self._poller)
             self._poller.add_done_callback(self._pollers.discard)
 
