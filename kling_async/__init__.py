@@ -51,6 +51,7 @@ from kling_async.rules.callbacks import Answer
 from kling_async.runtime.batch import Batch, Outcome
 from kling_async.runtime.callback_store import AnyCallbackStore, CallbackStore
 from kling_async.runtime.callbacks import Callbacks
+from kling_async.runtime.network import Network
 from kling_async.runtime.pager import Pager
 
 __all__ = [
@@ -77,6 +78,7 @@ __all__ = [
     "KlingClient",
     "KlingError",
     "MalformedResponse",
+    "Network",
     "NoVideo",
     "NotFound",
     "OmniVideo",

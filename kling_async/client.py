@@ -32,6 +32,7 @@ from kling_async.runtime.callbacks import Callbacks, Ear
 from kling_async.runtime.download import Downloader, wanted_in
 from kling_async.runtime.hook import Hook
 from kling_async.runtime.journal import Journal
+from kling_async.runtime.network import Network
 from kling_async.runtime.pool import SessionPool
 from kling_async.runtime.tracing import Tracing
 from kling_async.runtime.transport import Transport
@@ -58,6 +59,7 @@ class KlingClient:
         retry: how reads are repeated.
         polling: how awaited tasks are looked after.
         pool: how many requests may be under way at once.
+        network: proxies, certificates, and aiohttp's parts of your own; default: none of them.
         slots: how creates wait for the account's slots.
         downloads: how films are fetched.
         webhook_secrets: of the account's callbacks, as the console shows them; several while one rotates. Default none:
@@ -92,6 +94,7 @@ class KlingClient:
         pool: PoolLimits = PoolLimits(),
         slots: SlotPolicy = SlotPolicy(),
         downloads: DownloadPolicy = DownloadPolicy(),
+        network: Network = Network(),
         webhook_secrets: Sequence[str] = (),
         callback_store: AnyCallbackStore | None = None,
         on_event: OnEvent | None = None,
@@ -111,7 +114,7 @@ class KlingClient:
             raise ConfigurationError(f"credentials: {type(credentials).__name__} is neither ApiKey nor AccessKey")
         url = _checked(base_url or os.environ.get("KLING_BASE_URL", "").strip() or spec.BASE_URL)
         hook = None if on_event is None else Hook(on_event, wall=wall)
-        self._pool = SessionPool(pool)
+        self._pool = SessionPool(pool, network, proxy=network.proxy_for(url))
         self._transport = Transport(url, self._pool, Signer(credentials), retry, wall, draw, hook, tracing)
         self._downloader = Downloader(self._pool, _origin(url), downloads, retry, wall, draw, hook, tracing)
         self._simulator: Simulator | None = None

@@ -30,6 +30,7 @@ PUBLIC = [
     "KlingClient",
     "KlingError",
     "MalformedResponse",
+    "Network",
     "NoVideo",
     "NotFound",
     "OmniVideo",

@@ -191,7 +191,7 @@ class Downloader:
             async with share.gate:
                 with share.within(None):
                     # It may have been closed while this one waited for its turn.
-                    verdict = GiveUp("not begun") if share.session.closed else await fetch.carry_out()
+                    verdict = GiveUp("not begun") if share.closed else await fetch.carry_out()
         except TimeoutError:
             verdict = GiveUp("ended by the close")
         # Raised from here, where neither a cause nor a frame shows a signed URL.
@@ -199,8 +199,8 @@ class Downloader:
             return
         if fetch.hook_error is not None:
             raise fetch.hook_error
-        kind = ClientClosed if share.session.closed else DownloadError
-        why = "the client was closed before the film was whole" if share.session.closed else verdict.why
+        kind = ClientClosed if share.closed else DownloadError
+        why = "the client was closed before the film was whole" if share.closed else verdict.why
         raise kind(f"{fetch.target}: {why}{fetch.left}", host=fetch.host, attempts=fetch.requests)
 
 

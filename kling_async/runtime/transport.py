@@ -92,7 +92,7 @@ class Transport:
             except KlingError as error:
                 error.attempts = attempts = attempts + error.attempts
                 # The next attempt must not open again what somebody has closed under this one.
-                if share.session.closed:
+                if share.closed:
                     raise self._closed(attempts) from error
                 schedule = schedule or RetrySchedule(self.retry, self.draw)
                 pause = schedule.after(error)
@@ -180,7 +180,7 @@ class Transport:
         else:
             await share.gate.acquire()  # at once: most requests need no timer for their turn
         try:
-            if share.session.closed:  # while this one waited for its turn, or for its next attempt
+            if share.closed:  # while this one waited for its turn, or for its next attempt
                 raise self._closed()
             until = now + self.retry.attempt_timeout
             if deadline is not None and deadline < until:
@@ -208,7 +208,7 @@ class Transport:
                     await asyncio.sleep(pause)
                 await share.gate.acquire()
         except TimeoutError:
-            raise (self._closed() if share.session.closed else self.too_late()) from None
+            raise (self._closed() if share.closed else self.too_late()) from None
 
     def too_late(self) -> TransportError:
         """The error of a request whose time was over before it left."""
@@ -220,23 +220,20 @@ class Transport:
     async def _request(self, call: Call, share: Share, header: str, until: float) -> Response:
         """The one place where exceptions of the HTTP library become ours."""
         body = None if call.body is None else Body(call.body)
-        session = share.session
-        share.say(header)
         url = _url(self.base_url + call.target)
         began = asyncio.get_running_loop().time()
         try:
             with share.until(until):
-                async with session.request(call.method, url, data=body, allow_redirects=False) as answer:
+                async with share.request(call.method, url, authorization=header, body=body) as answer:
                     return self._heard(answer, await _body(answer))
-        except (aiohttp.ClientError, OSError, ValueError, RuntimeError) as error:
-            # A TimeoutError is an OSError; a RuntimeError is what reading from a connection closed by us can end in.
+        except Exception as error:  # a TraceConfig or a session of a user's may raise anything
             raise TransportError(
-                "the client was closed before the answer came" if session.closed else _told(error, until - began),
+                "the client was closed before the answer came" if share.closed else _told(error, until - began),
                 sent=body is None or body.left,
-                worth_retrying=not isinstance(error, aiohttp.ClientConnectorCertificateError | aiohttp.InvalidURL),
+                worth_retrying=not _is_final(error),
                 host=self.host,
                 attempts=1,
-            ) from _bare(error)
+            ) from (_bare(error) if share.is_direct else None)
 
     def _heard(self, answer: aiohttp.ClientResponse, body: bytes) -> Response:
         """What arrived, without our secrets, should it echo them."""
@@ -247,6 +244,12 @@ class Transport:
         unsaid = self._signer.unsaid(location.encode("utf-8", "surrogateescape"))
         headers["Location"] = unsaid.decode("utf-8", "surrogateescape")
         return Response(answer.status, headers, self._signer.unsaid(body))
+
+
+def _is_final(error: Exception) -> bool:
+    if isinstance(error, aiohttp.ClientHttpProxyError):
+        return error.status in {401, 403, 407}
+    return isinstance(error, aiohttp.ClientConnectorCertificateError | aiohttp.InvalidURL)
 
 
 def _bare(error: Exception) -> Exception:
@@ -297,7 +300,10 @@ def _told(error: Exception, budget: float) -> str:
     if isinstance(error, aiohttp.ClientConnectorError) and not isinstance(error, aiohttp.ClientSSLError):
         number = error.os_error.errno
         reason = os.strerror(number) if number is not None and number > 0 else str(error.os_error)
-        return f"cannot connect to {error.host}:{error.port}: {reason}"
+        proxy = "the proxy " if isinstance(error, aiohttp.ClientProxyConnectionError) else ""
+        return f"cannot connect to {proxy}{error.host}:{error.port}: {reason}"
+    if isinstance(error, aiohttp.ClientHttpProxyError):
+        return f"the proxy refuses to connect: it answered {error.status}"
     if isinstance(error, aiohttp.ClientConnectorError):
         return f"cannot connect: {scrubbed(str(error))[:200]}"
     return f"the connection broke: {type(error).__name__}: {scrubbed(str(error))[:200]}"
