@@ -13,10 +13,9 @@ from functools import partial
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Literal, Self, overload
-from urllib.parse import urlsplit
 
 from kling_async import spec
-from kling_async.checks import web_parts
+from kling_async.checks import base_address, origin_of
 from kling_async.credentials import AccessKey, ApiKey, Credentials, Signer, credentials_from
 from kling_async.errors import ConfigurationError, KlingError, NotFound
 from kling_async.events import OnEvent
@@ -112,34 +111,24 @@ class KlingClient:
             credentials = credentials_from(os.environ)
         if not isinstance(credentials, ApiKey | AccessKey):
             raise ConfigurationError(f"credentials: {type(credentials).__name__} is neither ApiKey nor AccessKey")
-        url = _checked(base_url or os.environ.get("KLING_BASE_URL", "").strip() or spec.BASE_URL)
+        url = base_address(base_url or os.environ.get("KLING_BASE_URL", "").strip() or spec.BASE_URL)
         hook = None if on_event is None else Hook(on_event, wall=wall)
         self._pool = SessionPool(pool, network, proxy=network.proxy_for(url))
         self._transport = Transport(url, self._pool, Signer(credentials), retry, wall, draw, hook, tracing)
-        self._downloader = Downloader(self._pool, _origin(url), downloads, retry, wall, draw, hook, tracing)
+        self._downloader = Downloader(self._pool, origin_of(url), downloads, retry, wall, draw, hook, tracing)
         self._simulator: Simulator | None = None
         self._started_simulator = False
         self.account = Account(self._transport)
+        limit = self._read_limit
         self.video_extend = VideoExtend(
-            self._transport,
-            spec.VIDEO_EXTEND_PATH,
-            polling=polling,
-            slots=slots,
-            new_id=new_id,
-            read_limit=self._read_limit,
+            self._transport, spec.VIDEO_EXTEND_PATH, polling=polling, slots=slots, new_id=new_id, read_limit=limit
         )
         self.omni_video = OmniVideo(
-            self._transport,
-            spec.OMNI_VIDEO_PATH,
-            polling=polling,
-            slots=slots,
-            new_id=new_id,
-            read_limit=self._read_limit,
+            self._transport, spec.OMNI_VIDEO_PATH, polling=polling, slots=slots, new_id=new_id, read_limit=limit
         )
-        kinds = {spec.VIDEO_EXTEND_PATH: self.video_extend.kind, spec.OMNI_VIDEO_PATH: self.omni_video.kind}
         self.callbacks = Callbacks(
             self._transport,
-            [Ear(path, kind.waiter) for path, kind in kinds.items()],
+            [Ear(one.kind.submitter.path, one.kind.waiter) for one in (self.video_extend, self.omni_video)],
             secrets=webhook_secrets,
             spacing=polling.interval,
             store=callback_store,
@@ -368,20 +357,3 @@ class KlingClient:
             return "<KlingClient that was never finished>"  # a traceback with locals shows it so
         host = self._transport.host or "not started"
         return f"<KlingClient {host}, {self.video_extend!r}, {self.omni_video!r}, {self._pool!r}>"
-
-
-def _checked(url: str) -> str:
-    parts = web_parts(url)
-    if parts is None or parts.query or parts.fragment or parts.username or parts.password:
-        raise ConfigurationError(
-            f"base_url: must be an http or https URL without user, query and fragment, such as {spec.BASE_URL}"
-        )
-    url = url.rstrip("/")
-    if url.endswith("/v1"):
-        raise ConfigurationError(f"base_url: ends in /v1, which the calls bring along; it must be like {spec.BASE_URL}")
-    return url
-
-
-def _origin(url: str) -> str:
-    parts = urlsplit(url)
-    return f"{parts.scheme}://{parts.netloc}"
