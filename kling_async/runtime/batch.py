@@ -6,6 +6,7 @@ import asyncio
 import logging
 import re
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterable, Mapping
+from decimal import Decimal
 from functools import partial
 from hashlib import sha256
 from pathlib import Path
@@ -16,8 +17,9 @@ import attrs
 
 from kling_async.checks import refusal, seconds
 from kling_async.errors import APIError, ClientClosed, JournalError, KlingError, RequestError
-from kling_async.models import Task, TaskFailed, TaskStatus, WaitTimeout
+from kling_async.models import Task, TaskFailed, TaskStatus, WaitTimeout, units_of
 from kling_async.requests import OmniVideoRequest, VideoExtendRequest
+from kling_async.rules.forecast import Forecast, doing
 from kling_async.rules.names import file_name
 from kling_async.rules.wire import journalled_request, journalled_task, read_journalled_task
 from kling_async.runtime.download import Downloader
@@ -103,12 +105,12 @@ class Batch:
         self,
         journal: Journal,
         kinds: Mapping[str, Kind],
-        downloader: Downloader,
         *,
-        out: Path | None,
+        downloader: Downloader | None = None,
+        out: Path | None = None,
         timeout: float | None,
         retry_failed: bool,
-        on_step: Callable[[str, Step], None] | None,
+        on_step: Callable[[str, Step], None] | None = None,
     ) -> None:
         self._journal = journal
         self._kinds = kinds
@@ -119,6 +121,7 @@ class Batch:
         self._on_step = on_step
         self._keeper: asyncio.Task[None] | None = None
         self._jobs: set[asyncio.Task[None]] = set()
+        self._tasks: dict[str, Task] = {}
 
     def __repr__(self) -> str:
         return f"<Batch {self._journal!r}, {len(self._jobs)} jobs under way>"
@@ -164,14 +167,48 @@ class Batch:
             RequestError: a key that is none, or comes twice; a request that is none.
             JournalError: the journal cannot be written: nothing more is sent. Or a key stands for another request.
         """
+        return self._run(self._checked(jobs))
+
+    async def dry_run(self, jobs: Mapping[str, Request] | Iterable[tuple[str, Request]]) -> list[Forecast]:
+        """What `run` would do for each job now, in the order given. Nothing is sent, and no journal is made.
+
+        It needs no `async with`. What another process carries at this moment is told as if it were left to us.
+
+        Args:
+            jobs: as for `run`.
+
+        Raises:
+            RequestError, JournalError: as `run`.
+        """
+        given = self._checked(jobs)
+        entries = await self._journal.known(self._noted_all(given))
+        return [self._forecast(*job, entry) for job, entry in zip(given, entries, strict=True)]
+
+    def _forecast(self, key: str, request: Request, entry: Entry | None) -> Forecast:
+        if entry is None:
+            return Forecast(key, request, "create")
+        task = None if entry.task is None else _task_of(entry)
+        does = doing(entry.state, task, saved=self._is_saved(entry), retry_failed=self._retry_failed)
+        return Forecast(key, request, does, task)
+
+    def _checked(self, jobs: Mapping[str, Request] | Iterable[tuple[str, Request]]) -> list[tuple[str, Request]]:
         given = list(jobs.items() if isinstance(jobs, Mapping) else jobs)
         _check(given, self._kinds)
-        return self._run(given)
+        return given
+
+    def _noted_all(self, jobs: list[tuple[str, Request]]) -> list[tuple[str, str, str]]:
+        return [(key, self._kind(request).submitter.path, _noted(request)) for key, request in jobs]
+
+    @property
+    def units(self) -> Decimal:
+        """What the jobs cost whose outcomes were given so far, exact, as far as the vendor told; earlier runs included.
+
+        An attempt that failed and was made anew is not in it.
+        """
+        return units_of(self._tasks.values())
 
     async def _run(self, requests: list[tuple[str, Request]]) -> AsyncGenerator[Outcome]:
-        entries = await self._journal.plan(
-            (key, self._kind(request).submitter.path, _noted(request)) for key, request in requests
-        )
+        entries = await self._journal.plan(self._noted_all(requests))
         run = _Run()
         jobs = [
             _Job(key, request, run, entry.attempt if self._retry_failed and entry.state == "failed" else 0)
@@ -184,6 +221,8 @@ class Batch:
                 outcome = await run.done.get()
                 if isinstance(outcome, Exception):
                     raise outcome
+                if outcome.task is not None:
+                    self._tasks[outcome.key] = outcome.task
                 yield outcome
         finally:
             await _put_away(ours)
@@ -307,10 +346,10 @@ class Batch:
             await self._journal.note(key, "planned")
 
     async def _saved(self, entry: Entry, job: _Job, task: Task) -> Outcome:
-        if self._out is None:
+        if self._out is None or self._downloader is None:
             return Outcome(entry.key, task)
         target = self._out / file_name(entry.key)
-        if entry.file == target.name and target.exists():
+        if self._is_saved(entry):
             return Outcome(entry.key, task, path=target)
         try:
             ask = partial(self._kind(job.request).submitter.ask, task.id)
@@ -323,6 +362,11 @@ class Batch:
         await self._journal.note(entry.key, "succeeded", file=target.name)
         self._reached(entry.key, "saved")
         return Outcome(entry.key, task, path=target)
+
+    def _is_saved(self, entry: Entry) -> bool:
+        """Whether the job's film is where it should be, or should be nowhere."""
+        name = file_name(entry.key)
+        return self._out is None or (entry.file == name and (self._out / name).exists())
 
     async def _note(self, key: str, state: str, task: Task) -> None:
         await self._journal.note(key, state, task=journalled_task(task))
