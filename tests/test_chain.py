@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import shutil
 import signal
 import sys
 from collections.abc import AsyncIterator
@@ -443,3 +444,17 @@ async def test_the_film_plays_and_shows_each_step(kling: KlingClient, tmp_path: 
     assert length >= 60
     starts = [float(task.parent_video.duration) for task in steps if task.parent_video and task.parent_video.duration]
     assert keys == pytest.approx([0.0, *starts], abs=0.1)  # each step begins with a picture of its own
+
+
+@pytest.mark.skipif(shutil.which("ffprobe") is None, reason="ffprobe is not installed")
+async def test_ffprobe_finds_the_length_that_the_vendor_told(kling: KlingClient, tmp_path: Path) -> None:
+    async for task in kling.video_extend.extend_to(SOURCE, seconds=60):
+        last = task
+    film = await kling.download(last, tmp_path / "film.mp4")
+    show = ["-show_entries", "format=duration", "-of", "default=noprint_wrappers=1:nokey=1"]
+    process = await asyncio.create_subprocess_exec(
+        "ffprobe", "-v", "error", *show, str(film), stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE
+    )
+    told, complaints = await process.communicate()
+    assert complaints == b""
+    assert 60 <= float(told) == pytest.approx(float(last.video.duration or 0), abs=0.1)
