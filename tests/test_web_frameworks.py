@@ -96,10 +96,11 @@ async def asked(url: str, data: bytes, told: dict[str, str], method: str = "POST
 
 async def test_wait_ends_when_the_vendor_calls(example: tuple[str, KlingClient], vendor: Simulator) -> None:
     url, kling = example
-    begun = now()
     task = await kling.video_extend.create(vendor.sources[0], callback_url=url)
+    begun = now()
     assert (await kling.video_extend.wait(task)).status is TaskStatus.SUCCEED
-    assert 62.0 <= now() - begun < 63.0  # and not at a poll, which would be at 65
+    # Polls are at 60 and 65. What this machine takes counts at the vendor's, whose clock it moves too.
+    assert 60.5 <= now() - begun <= 62.5
     await asyncio.sleep(1.0)
     assert [(posted.status, posted.answer) for posted in vendor.posted] == [
         ("submitted", 200),
