@@ -437,7 +437,21 @@ async def test_hook_that_is_none_is_never_asked_for(simulator: Simulator, tmp_pa
 async def _awaited(event: Event) -> None: ...
 
 
-@pytest.mark.parametrize("wrong", [_awaited, "print", 1], ids=["a coroutine function", "a text", "a number"])
+class _Awaited:
+    async def __call__(self, event: Event) -> None: ...
+
+
+class _Called:
+    def __call__(self, event: Event) -> None: ...
+
+
+def test_hook_may_be_an_object_that_can_be_called() -> None:
+    KlingClient(ApiKey("key"), on_event=_Called())
+
+
+@pytest.mark.parametrize(
+    "wrong", [_awaited, _Awaited(), "print", 1], ids=["a coroutine function", "an object of one", "a text", "a number"]
+)
 def test_hook_that_cannot_be_called_is_refused(wrong: object) -> None:
     with pytest.raises(ConfigurationError, match=r"on_event: .* must be a plain function"):
         KlingClient(ApiKey("key"), on_event=cast("OnEvent", wrong))

@@ -262,6 +262,32 @@ async def test_polls_belong_to_nobody(simulator: Simulator, kling: KlingClient, 
     assert {span.parent for span in polls} == {None}
 
 
+@attrs.define
+class _Store:
+    """A store of callbacks that tells under which span it is asked."""
+
+    asked_under: list[trace.SpanContext] = attrs.field(factory=list)
+
+    async def add(self, id: str, body: bytes) -> bool:  # noqa: ARG002 - the protocol's
+        return True
+
+    async def news(self, place: str) -> tuple[str, list[tuple[str, bytes]]]:
+        self.asked_under.append(trace.get_current_span().get_span_context())
+        await asyncio.sleep(1000.0)
+        return place, []
+
+    async def close(self) -> None: ...
+
+
+async def test_listener_for_callbacks_belongs_to_nobody(seen: Seen) -> None:
+    store = _Store()
+    kling = KlingClient(ApiKey("key"), webhook_secrets=["whsec_" + "A" * 32], callback_store=store, wall=wall)
+    with trace.get_tracer("mine", tracer_provider=seen.provider).start_as_current_span("my start"):
+        async with kling:
+            await asyncio.sleep(0.1)
+    assert [span.is_valid for span in store.asked_under] == [False]
+
+
 async def test_vendor_is_sent_nothing_of_a_trace(seen: Seen) -> None:
     async with FaultServer.of(Act(say=envelope(task_record()))) as server, client(server.url, seen) as kling:
         await kling.video_extend.create("v-1")

@@ -30,7 +30,7 @@ class Hook:
     """
 
     def __init__(self, function: object, *, wall: Callable[[], float]) -> None:
-        if not callable(function) or inspect.iscoroutinefunction(function):
+        if not callable(function) or any(map(inspect.iscoroutinefunction, (function, type(function).__call__))):
             raise refusal("on_event", function, "a plain function that takes an event", error=ConfigurationError)
         self._function: OnEvent = function
         self._wall = wall
