@@ -24,7 +24,8 @@ sys.path.insert(0, str(Path(__file__).parent.parent / "tests"))
 
 from loss import receiver
 from posts import SECRET
-from virtual import VirtualLoop, wall
+
+from kling_async.testing import VirtualLoop, wall
 
 SEED = 20_26
 MADE_WITHIN = 60.0

@@ -23,7 +23,7 @@ from kling_async.simulator import Simulator
 
 sys.path.insert(0, str(Path(__file__).parent.parent / "tests"))
 
-from virtual import VirtualLoop, wall
+from kling_async.testing import VirtualLoop, wall
 
 SLOTS = 5
 JOBS = 500
