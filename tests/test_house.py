@@ -10,8 +10,10 @@ from pathlib import Path
 import attrs
 import pytest
 
+import kling_async
+
 PACKAGE = "kling_async"
-HOUSE = Path(__file__).parent.parent / PACKAGE
+HOUSE = Path(kling_async.__file__).parent
 
 # From the roof down: a module may import from its own floor and from those below.
 FLOORS = (
