@@ -37,14 +37,14 @@ async def test_weather(kling_client, kling_simulator):
 """
 
 
-def run(folder: Path, test: str, *options: str, conftest: str = "", autoload: bool = False) -> str:
+def run(folder: Path, test: str, *options: str, conftest: str = "") -> str:
     """What pytest prints of such a test, in a project that has nothing else."""
     settings = "[pytest]\nfilterwarnings =\n  error\n  ignore:The configuration option\n"
     (folder / "pytest.ini").write_text(settings, "utf-8")
     (folder / "conftest.py").write_text(conftest, "utf-8")
     (folder / "test_mine.py").write_text(test, "utf-8")
     env = {name: value for name, value in os.environ.items() if not name.startswith(("PYTEST_", "COV_"))}
-    if not autoload:
+    if "-p" in options:
         env["PYTEST_DISABLE_PLUGIN_AUTOLOAD"] = "1"
     command = (sys.executable, "-m", "pytest", "-q", *options)
     done = subprocess.run(  # noqa: S603 - our own
@@ -151,18 +151,18 @@ def pytest_sessionfinish():
 
 
 def test_nothing_is_imported_until_a_fixture_is_named(tmp_path: Path) -> None:
-    told = run(tmp_path, "def test_mine(tmp_path): ...", "-s", conftest=LOOKS, autoload=True)
+    told = run(tmp_path, "def test_mine(tmp_path): ...", "-s", conftest=LOOKS)
     assert "1 passed" in told
     assert "loaded: end" in told
 
 
 def test_what_is_imported_would_be_noticed(tmp_path: Path) -> None:
-    told = run(tmp_path, "def test_mine(kling_client): ...", "-s", conftest=LOOKS, autoload=True)
+    told = run(tmp_path, "def test_mine(kling_client): ...", "-s", conftest=LOOKS)
     assert "1 passed" in told
     assert "loaded: aiohttp kling_async end" in told
 
 
 def test_fixtures_are_listed_with_what_they_are_for(tmp_path: Path) -> None:
-    told = run(tmp_path, "", "--fixtures", autoload=True)
+    told = run(tmp_path, "", "--fixtures")
     assert "kling_client" in told
     assert "use it by `async with`" in told
