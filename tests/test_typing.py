@@ -18,7 +18,7 @@ SAMPLES = sorted((Path(__file__).parent / "typing").glob("*.py"))
 NOT_FOR_USERS = {"Engine"}
 # Public for the parts of the package, and no part of what users are told to call.
 WITHIN = {"failure_wait", "start", "stop", "spoil", "strikes", "open", "close", "add", "news", "jump", "wall", "time"}
-WITHIN |= {"run_in_executor", "shutdown_default_executor"}
+WITHIN |= {"kind", "run_in_executor", "shutdown_default_executor"}
 
 
 def used(texts: Iterable[str]) -> set[str]:

@@ -44,10 +44,13 @@ def change(task: Task, video: Video) -> None:
 
 async def call(kling: KlingClient, task: Task) -> None:
     await kling.video_extend.create(7)  # type: ignore[arg-type]
-    await kling.video_extend.create(task)  # type: ignore[arg-type]
+    await kling.video_extend.create([task])  # type: ignore[arg-type]
     await kling.video_extend.create("id", "a prompt")  # type: ignore[call-arg]
     await kling.video_extend.create("id", cfg_scale=0.5)  # type: ignore[call-arg]
     await kling.video_extend.create(OmniVideoRequest(prompt="x"))  # type: ignore[arg-type]
+    kling.video_extend.extend_to("id")  # type: ignore[call-arg]
+    kling.video_extend.extend_to("id", seconds="60")  # type: ignore[arg-type]
+    await kling.omni_video.next_shot(task)  # type: ignore[arg-type]
     await kling.omni_video.create(VideoExtendRequest(video_id="id"))  # type: ignore[arg-type]
     await kling.video_extend.wait(task, timeout="60")  # type: ignore[arg-type]
     await kling.video_extend.wait_all([7])  # type: ignore[list-item]

@@ -13,8 +13,11 @@ from kling_async import (
     AccessKey,
     ApiKey,
     Batch,
+    Chain,
+    ChainPlan,
     CreateUncertain,
     DownloadPolicy,
+    Forecast,
     KlingClient,
     KlingError,
     OmniVideo,
@@ -38,6 +41,7 @@ from kling_async import (
     VideoExtendRequest,
     WaitTimeout,
     supports,
+    units_of,
 )
 
 
@@ -53,11 +57,22 @@ async def extend(kling: KlingClient) -> None:
     task = await kling.video_extend.run("id", prompt="on", model_name="kling-v1", mode="pro", timeout=60)
     assert_type(task, Task)
     assert_type(await kling.video_extend.create(task.video), Task)
+    assert_type(await kling.video_extend.create(task), Task)
     request = VideoExtendRequest(video_id="id", callback_url="https://example.com/kling", external_task_id="order-1")
     assert_type(await kling.video_extend.create(request), Task)
     assert_type(VideoExtendRequest.from_dict({"video_id": "id"}), VideoExtendRequest)
     assert_type(await kling.video_extend.get("order-1", timeout=5), Task)
     assert_type(await kling.video_extend.get(task), Task)
+
+
+async def grow(kling: KlingClient) -> None:
+    chain = kling.video_extend.extend_to("id", seconds=60, prompts=["a", "b"], journal="run.sqlite3", key="film")
+    assert_type(chain, Chain)
+    assert_type(chain.plan, ChainPlan)
+    async for task in chain:
+        assert_type(task, Task)
+    assert_type(chain.video, Video)
+    assert_type(chain.units, Decimal)
 
 
 async def look(kling: KlingClient, task: Task) -> None:
@@ -70,6 +85,7 @@ async def look(kling: KlingClient, task: Task) -> None:
     assert_type(task.external_task_id, str | None)
     assert_type(task.created_at, datetime | None)
     assert_type(task.final_unit_deduction, Decimal | None)
+    assert_type(task.kept_until, datetime | None)
     assert_type(task.videos, tuple[Video, ...])
     assert_type(task.video, Video)
     assert_type(task.video.url, str | None)
@@ -108,6 +124,7 @@ async def pay(kling: KlingClient) -> None:
     packs = await kling.account.costs(datetime.now(UTC), datetime.now(UTC), resource_pack_name="pack", timeout=5)
     assert_type(packs, tuple[ResourcePack, ...])
     assert_type(packs[0].remaining_quantity, Decimal | None)
+    assert_type(units_of([await kling.video_extend.get("id")]), Decimal)
 
 
 async def save(kling: KlingClient, tasks: list[Task]) -> None:
@@ -129,6 +146,8 @@ async def omni(kling: KlingClient) -> None:
     assert_type(await kling.omni_video.run(request), Task)
     assert_type(await kling.omni_video.create(request, timeout=60), Task)
     assert_type(OmniVideoRequest.from_dict({"prompt": "x"}), OmniVideoRequest)
+    assert_type(OmniVideoRequest.next_shot("https://x.example/a.mp4", prompt="on"), OmniVideoRequest)
+    assert_type(await kling.omni_video.next_shot("https://x.example/a.mp4", duration=5), Task)
 
 
 async def many(kling: KlingClient) -> None:
@@ -137,6 +156,11 @@ async def many(kling: KlingClient) -> None:
     assert_type(batch, Batch)
     async with batch as entered:
         assert_type(entered, Batch)
+        for forecast in await entered.dry_run(jobs):
+            assert_type(forecast, Forecast)
+            assert_type(forecast.may_pay, bool)
+            assert_type(forecast.does, Literal["create", "settle", "wait", "save", "nothing"])
+        assert_type(entered.units, Decimal)
         async for outcome in entered.run(jobs):
             assert_type(outcome, Outcome)
             assert_type(outcome.ok, bool)
