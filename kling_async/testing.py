@@ -58,7 +58,7 @@ def signed_callback(
         shape: of the body: `legacy` (as queries answer) or `newer`.
 
     Raises:
-        RequestError: the task was made by hand, or told by a callback, so that there is no record to send.
+        RequestError: the task was made by hand, or told by a callback of the newer shape: there is no record to send.
         ConfigurationError: the secret cannot be one.
     """
     if "task_id" not in task.raw:

@@ -11,7 +11,16 @@ import pytest
 from aiohttp import web
 from posts import OTHER
 
-from kling_async import ConfigurationError, KlingClient, RequestError, Task, TaskStatus, WaitTimeout, WebhookError
+from kling_async import (
+    ConfigurationError,
+    KlingClient,
+    RequestError,
+    Task,
+    TaskFailed,
+    TaskStatus,
+    WaitTimeout,
+    WebhookError,
+)
 from kling_async.simulator import Delivery, Fault, Simulator
 from kling_async.testing import WEBHOOK_SECRET, VirtualLoop, signed_callback, virtual_time, wall
 
@@ -41,14 +50,14 @@ async def weather() -> tuple[Simulator, list[Task]]:
 
 
 @pytest.mark.real_time
-def test_the_worst_weather_takes_less_than_a_second() -> None:
-    began = time.perf_counter()
+def test_the_worst_weather_is_lived_through_in_no_time() -> None:
+    began = time.process_time()
     simulator, tasks = weather()
-    took = time.perf_counter() - began
+    took = time.process_time() - began
     assert [task.status for task in tasks] == [TaskStatus.SUCCEED] * 4
     assert len(simulator.accepted) == 4
     assert simulator.faults == ()  # all of it struck
-    assert took < 5.0  # under a second alone; this machine may be busy
+    assert took < 2.0  # a quarter of that where nobody measures coverage
     assert simulator.posted == []
 
 
@@ -214,7 +223,7 @@ async def test_callback_ends_a_wait_of_the_application_that_it_is_posted_to() ->
         failed = await kling.video_extend.get(made.id)
         answer = await kling.callbacks.receive(*signed_callback(failed))
         assert answer.status == 200
-        with pytest.raises(Exception, match="failed"):
+        with pytest.raises(TaskFailed):
             await waiting
 
 
@@ -227,9 +236,19 @@ async def test_each_callback_has_an_id_of_its_own_and_a_repeated_one_the_same() 
         assert kling.callbacks.counts["repeated"] == 1
 
 
-async def test_callback_needs_a_record_to_send() -> None:
-    with pytest.raises(RequestError, match="task: Task is not allowed; it must be one that a call has answered with"):
+NO_RECORD = "task: Task is not allowed; it must be one that a call has answered with"
+
+
+def test_callback_about_a_task_made_by_hand_has_no_record_to_send() -> None:
+    with pytest.raises(RequestError, match=NO_RECORD):
         signed_callback(Task(id="1", status=TaskStatus.SUCCEED))
+
+
+async def test_callback_about_a_task_told_in_the_newer_shape_has_no_record_to_send() -> None:
+    async with KlingClient.simulated(vendor()) as kling:
+        told = kling.callbacks.verify(*signed_callback(await finished(kling), shape="newer"))
+    with pytest.raises(RequestError, match=NO_RECORD):
+        signed_callback(told)
 
 
 async def test_callback_needs_a_secret_that_is_one() -> None:
