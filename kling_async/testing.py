@@ -31,7 +31,7 @@ def virtual_time(main: Callable[_P, Coroutine[object, Never, _T]]) -> Callable[_
     """A coroutine function as a plain one, which runs it to its end in virtual time: minutes take milliseconds.
 
     Each call is an `asyncio.run` on a `VirtualLoop` of its own. To pytest such a test is no coroutine: it needs no
-    plugin, takes plain fixtures, and is the same under pytest-asyncio, anyio and unittest.
+    plugin and no mark, takes plain fixtures, and is the same under pytest-asyncio, anyio and unittest.
 
     Args:
         main: the test, or the whole of a script.
