@@ -53,7 +53,8 @@ def plain(name: str) -> str:
 def used() -> set[str]:
     """The distributions that the package imports, wherever."""
     owners = packages_distributions()
-    libraries = {one.room for one in imports(HOUSE) if not one.own} - sys.stdlib_module_names
+    theirs = [one for one in imports(HOUSE) if not one.own and one.by != "pytest_plugin"]  # which pytest itself loads
+    libraries = {one.room for one in theirs} - sys.stdlib_module_names
     return {plain(owner) for library in libraries for owner in owners[library][:1]}
 
 

@@ -1,6 +1,7 @@
 """The fixtures `kling_simulator` and `kling_client`: what pytest loads in every project that has this package.
 
-Not a part of the package, whose import is that of aiohttp: it stays undone until a test names a fixture.
+Installed, it stands beside the package, as `_kling_async_pytest`: to import the package is to import aiohttp, and that
+stays undone until a test names a fixture.
 """
 
 from __future__ import annotations
