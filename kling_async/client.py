@@ -149,7 +149,7 @@ class KlingClient:
         downloads: DownloadPolicy = DownloadPolicy(),
         on_event: OnEvent | None = None,
     ) -> Self:
-        """A client of the embedded simulator, on loopback: no account, no money, no network.
+        """A client of the embedded simulator, on loopback and by its clock: no account, no money, no network.
 
         Use it by `async with`, which starts the simulator and stops it again (one that runs already is left so).
         Before and after, while the simulator does not run, every call raises `ConfigurationError`.
@@ -176,6 +176,7 @@ class KlingClient:
             webhook_secrets=simulator.webhook_secrets,
             downloads=downloads,
             on_event=on_event,
+            wall=lambda: simulator.engine.now,
         )
         client._simulator = simulator
         client._aim(simulator.url if simulator.running else "")

@@ -46,7 +46,7 @@ class KlingError(Exception):
     ) -> None:
         super().__init__(message)
         self.message = message
-        self.created = created
+        self.created: Created = created
         self.task_id = task_id
         self.external_task_id = external_task_id
         self.request_id = request_id

@@ -6,10 +6,10 @@ import asyncio
 from collections.abc import AsyncIterator, Callable, Mapping
 
 import pytest
-from virtual import VirtualLoop, wall
 
 from kling_async import ApiKey, KlingClient, PollPolicy
 from kling_async.simulator import Simulator
+from kling_async.testing import VirtualLoop, wall
 
 
 def pytest_asyncio_loop_factories(

@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from virtual import VirtualLoop, wall
 
 from kling_async import (
     AccountError,
@@ -26,6 +25,7 @@ from kling_async import (
 )
 from kling_async.rules import slots as slots_module
 from kling_async.simulator import Fault, Simulator
+from kling_async.testing import VirtualLoop, wall
 
 
 def now() -> float:

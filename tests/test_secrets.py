@@ -19,7 +19,6 @@ from typing import Any
 import attrs
 import pytest
 from faultserver import Act, FaultServer, answer, envelope, task_record
-from virtual import wall
 
 from kling_async import (
     AccessKey,
@@ -40,6 +39,7 @@ from kling_async import (
 from kling_async.credentials import Credentials, Signer
 from kling_async.events import Event, PollFailed
 from kling_async.simulator import Engine, Fault, Simulator
+from kling_async.testing import wall
 
 API_KEY = "planted-api-key-of-some-length"
 SECRET_KEY = "planted-secret-key-of-32-letters-or-more"
