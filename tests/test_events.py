@@ -11,7 +11,6 @@ from typing import Any, TypeVar, cast
 import attrs
 import pytest
 from posts import LEGACY, SECRET, body, headers
-from virtual import wall
 
 from kling_async import (
     ApiKey,
@@ -38,6 +37,7 @@ from kling_async.events import (
 from kling_async.rules.statuses import Statuses
 from kling_async.simulator import Fault, Simulator
 from kling_async.spec import VIDEO_EXTEND_PATH
+from kling_async.testing import wall
 
 _E = TypeVar("_E")
 

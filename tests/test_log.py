@@ -9,10 +9,10 @@ from collections.abc import Awaitable, Callable
 import attrs
 import pytest
 from faultserver import Act, FaultServer, envelope, task_record
-from virtual import wall
 
 from kling_async import ApiKey, KlingClient, RetryPolicy, SlotPolicy, TaskStatus
 from kling_async.errors import KlingError, TransportError
+from kling_async.testing import wall
 
 REQUEST_ID = "r-1"  # of every answer of the scripted server
 DONE = task_record(status="succeed") | {"task_result": {"videos": [{"id": "v-1"}]}}

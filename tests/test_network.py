@@ -17,7 +17,6 @@ import aiohttp
 import pytest
 from faultserver import Act, FaultServer, answer, envelope, task_record
 from proxy import Proxy
-from virtual import wall
 
 from kling_async import (
     ApiKey,
@@ -37,6 +36,7 @@ from kling_async import (
     Video,
 )
 from kling_async.simulator import Simulator
+from kling_async.testing import wall
 
 CERTIFICATE = Path(__file__).parent / "samples" / "loopback.pem"
 PASSWORD = "planted-proxy-password"

@@ -15,11 +15,11 @@ from opentelemetry.sdk.trace import ReadableSpan, SpanProcessor, TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 from opentelemetry.trace import SpanKind, StatusCode
-from virtual import wall
 
 from kling_async import ApiKey, DownloadError, KlingClient, KlingError, NotFound, RetryPolicy, Task, Video, otel
 from kling_async.credentials import AccessKey, Credentials
 from kling_async.simulator import Fault, Simulator
+from kling_async.testing import wall
 from kling_async.version import VERSION
 
 PATH = "/v1/videos/video-extend"
