@@ -57,6 +57,11 @@ class KlingError(Exception):
         facts = ", ".join(f"{name}: {value}" for name, value in self._facts() if value)
         return f"{self.message} ({facts}). {self.advice}" if facts else f"{self.message}. {self.advice}"
 
+    @property
+    def in_brief(self) -> str:
+        """What failed, and the vendor's id of the exchange, without the rest: for a log line in which it is a part."""
+        return self.message if self.request_id is None else f"{self.message}, request id: {self.request_id}"
+
     def _facts(self) -> Iterable[tuple[str, object]]:
         yield "created", self.created if self._tells_created else None
         yield "task id", self.task_id

@@ -24,7 +24,7 @@ FLOORS = (
     {"resources"},
     {"runtime"},
     {"rules"},
-    {"requests", "policies", "credentials", "models"},
+    {"requests", "policies", "credentials", "models", "events", "otel"},
     {"checks"},
     {"errors"},
     {"spec", "version"},
@@ -41,6 +41,7 @@ ROOMS = {
     "aiohttp": ("runtime", TOWER),
     "sqlite3": ("runtime.journal", "runtime.callback_store"),
     "standardwebhooks": ("rules.signatures",),
+    "opentelemetry": ("otel",),
     "click": ("cli", "__main__"),
     "rich": ("cli", "__main__"),
     "pytest": ("pytest_plugin",),
@@ -187,7 +188,9 @@ def test_no_file_is_too_long() -> None:
     assert too_long(HOUSE) == []
 
 
-@pytest.mark.parametrize("library", ["jwt", "backoff", "cattrs", "orjson", "aiohttp", "standardwebhooks"])
+@pytest.mark.parametrize(
+    "library", ["jwt", "backoff", "cattrs", "orjson", "aiohttp", "standardwebhooks", "opentelemetry"]
+)
 def test_each_library_is_used_in_its_room(library: str) -> None:
     assert {one.room for one in imports(HOUSE) if within(one.by, ROOMS[library])} & {library}
 
@@ -228,6 +231,7 @@ BREACHES = [
     ("models", "def late():\n    import jwt", "models imports jwt: jwt belongs in credentials"),
     ("runtime/pool", "import backoff", "runtime.pool imports backoff: backoff belongs in rules.retry"),
     ("models", "import standardwebhooks", "models imports standardwebhooks: standardwebhooks belongs in rules.sig"),
+    ("client", "from opentelemetry import trace", "client imports opentelemetry: opentelemetry belongs in otel"),
     ("client", "import aiohttp.web", "client imports aiohttp.web: aiohttp belongs"),
     ("client", "from kling_async.simulator import Simulator", "client imports kling_async.simulator: the simulator is"),
     ("client", "def other():\n    import kling_async.simulator", "client imports kling_async.simulator: the simulator"),
