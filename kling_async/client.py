@@ -175,8 +175,8 @@ class KlingClient:
             slots=slots,
             webhook_secrets=simulator.webhook_secrets,
             downloads=downloads,
-            on_event=on_event,
             wall=lambda: simulator.engine.now,
+            on_event=on_event,
         )
         client._simulator = simulator
         client._aim(simulator.url if simulator.running else "")
