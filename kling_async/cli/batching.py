@@ -1,0 +1,112 @@
+"""`batch`: many jobs out of a file, once each, over crashes and reruns."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Literal
+
+import attrs
+import click
+
+from kling_async.cli.board import Board
+from kling_async.cli.exits import DONE, NOT_DONE
+from kling_async.cli.finding import EXTENSION, OMNI
+from kling_async.cli.options import Seconds, made_by, slotted, telling, text_of
+from kling_async.cli.session import Session
+from kling_async.requests import OmniVideoRequest, VideoExtendRequest
+from kling_async.rules.jobs import read_jobs
+from kling_async.runtime.batch import Request, Step
+
+Jobs = Sequence[tuple[str, Request]]
+
+# A job in line is not under way yet: what is shown begins with its task.
+_SHOWN: dict[Step, str] = {"accepted": "running", "ended": "downloading"}
+
+
+@attrs.frozen
+class _Wishes:
+    journal: Path
+    out: Path | None
+    timeout: float | None
+    retry_failed: bool
+    slots: int | None
+
+
+@click.command(short_help="Extend many videos, once each, over crashes and reruns.")
+@click.argument("jobs", type=click.Path(exists=True, dir_okay=False, allow_dash=True))
+@click.option("--journal", type=click.Path(dir_okay=False, path_type=Path), required=True, help="Remembers the jobs.")
+@click.option("--out", type=click.Path(file_okay=False, path_type=Path), help="Folder for the films; made if missing.")
+@click.option("--format", "form", type=click.Choice(["jsonl", "csv"]), help="Left out: by the name of the file.")
+@made_by("The jobs are Omni-Video requests.")
+@slotted
+@click.option("--timeout", type=Seconds(), help="Seconds to wait for each task. Left out: for ever.")
+@click.option("--retry-failed", is_flag=True, help="Make (and pay) failed tasks anew.")
+@telling
+@click.pass_obj
+def batch(
+    session: Session,
+    *,
+    jobs: str,
+    journal: Path,
+    out: Path | None,
+    form: Literal["jsonl", "csv"] | None,
+    omni: bool,
+    slots: int | None,
+    timeout: float | None,
+    retry_failed: bool,
+) -> int:
+    """Carry out each job of a file once: JSON lines, or CSV with a head; -: standard input.
+
+    \b
+    Each line has a key of yours and the fields of a request:
+      {"key": "film-1", "video_id": "...", "prompt": "The scene continues"}
+
+    Run it again with the same journal to go on where it was. Exit code 0: every job is done; 1: some are not.
+
+    \b
+    Examples:
+      kling-async batch jobs.jsonl --journal run.sqlite3 --out films
+      make-jobs | kling-async batch - --journal run.sqlite3 --json
+    """  # noqa: D301 - click reads the backspace
+    wanted = _read(jobs, form, omni=omni)
+    if out is not None:
+        out.mkdir(parents=True, exist_ok=True)
+    session.goes_on = session.same
+    wishes = _Wishes(journal, out, timeout, retry_failed, slots)
+    return session.run(_carried(session, wanted, wishes, OMNI if omni else EXTENSION))
+
+
+def _read(file: str, form: Literal["jsonl", "csv"] | None, *, omni: bool) -> Jobs:
+    form = form or ("csv" if file.lower().endswith(".csv") else "jsonl")
+    text = text_of(file, "JOBS")
+    return read_jobs(text, form, OmniVideoRequest) if omni else read_jobs(text, form, VideoExtendRequest)
+
+
+async def _carried(session: Session, jobs: Jobs, wishes: _Wishes, kind: str) -> int:
+    board, done = Board(session.screen, jobs=len(jobs), counted=True), 0
+
+    def reached(key: str, step: Step) -> None:
+        if step in _SHOWN:
+            board.moved(key, _SHOWN[step])
+
+    async with session.client(slots=wishes.slots) as kling:
+        session.screen.note(f"{len(jobs)} jobs for {kling.base_url}, remembered in {wishes.journal}")
+        batch = kling.batch(
+            wishes.journal,
+            out=wishes.out,
+            timeout=wishes.timeout,
+            retry_failed=wishes.retry_failed,
+            on_step=reached,
+        )
+        with board.shown():
+            async with batch:
+                async for outcome in batch.run(jobs):
+                    done += outcome.ok
+                    if outcome.task is not None:
+                        board.learn(outcome.task)
+                    board.over(outcome.key)
+                    session.outcome(outcome, kind)
+    told = f"{done} of {len(jobs)} jobs are done"
+    session.screen.note(f"{told}." if done == len(jobs) else f"{told}; run it again to go on.")
+    return DONE if done == len(jobs) else NOT_DONE

@@ -1,0 +1,108 @@
+"""`extend` and `omni`: one task is made, awaited, and its film saved."""
+
+from __future__ import annotations
+
+import uuid
+from functools import partial
+
+import click
+
+from kling_async import spec
+from kling_async.cli.board import Board
+from kling_async.cli.finding import EXTENSION, OMNI, Found
+from kling_async.cli.following import Followers, Wishes
+from kling_async.cli.options import Target, bounded, prompt_of, prompted, saving, slotted, telling
+from kling_async.cli.session import PROGRAM, Session
+from kling_async.client import KlingClient
+from kling_async.requests import OmniVideoRequest, VideoExtendRequest
+from kling_async.runtime.batch import Request
+
+
+@click.command(short_help="Extend a video that Kling made, by 4 to 5 s.")
+@click.argument("video_id", metavar="VIDEO")
+@prompted
+@click.option("--model", type=click.Choice(spec.MODELS), help=f"Left out: the vendor takes {spec.DEFAULT_MODEL}.")
+@click.option("--mode", type=click.Choice(spec.MODES), help=f"Left out: the vendor takes {spec.DEFAULT_MODE}.")
+@click.option("--callback-url", metavar="URL", help="Where the vendor posts each change of status.")
+@click.option("--external-id", metavar="ID", help="Your own id of the task: given again, nothing is made twice.")
+@click.option("--no-wait", is_flag=True, help="Leave as soon as the vendor has accepted the task.")
+@saving
+@bounded
+@slotted
+@telling
+@click.pass_obj
+def extend(
+    session: Session,
+    *,
+    video_id: str,
+    prompt: str | None,
+    prompt_file: str | None,
+    model: str | None,
+    mode: str | None,
+    callback_url: str | None,
+    external_id: str | None,
+    no_wait: bool,
+    out: Target | None,
+    timeout: float | None,
+    slots: int | None,
+) -> int:
+    """Extend a video, by its id (a task's id is another: `show` has both). This costs money.
+
+    It waits for a free slot of the account, then for the task. Ctrl-C detaches, and tells how to go on.
+
+    \b
+    Examples:
+      kling-async extend VIDEO --prompt "The scene continues" --out film.mp4
+      kling-async extend VIDEO --prompt-file scene.txt --mode pro --no-wait --json
+      kling-async extend VIDEO --external-id order-4711      # safe to repeat
+    """  # noqa: D301 - click reads the backspace
+    request = VideoExtendRequest(
+        video_id=video_id,
+        prompt=prompt_of(prompt, prompt_file),
+        model_name=model,
+        mode=mode,
+        callback_url=callback_url,
+        external_task_id=new_id() if external_id is None else external_id,
+    )
+    return made(session, request, Wishes(waits=not no_wait, out=out, timeout=timeout), slots=slots)
+
+
+def new_id() -> str:
+    """An external id, fixed before anything is sent: so that what is interrupted can be taken up."""
+    return f"{PROGRAM}-{uuid.uuid4().hex}"
+
+
+def made(session: Session, request: Request, wishes: Wishes, *, slots: int | None) -> int:
+    """Makes one task and follows it; the exit code.
+
+    Raises:
+        click.UsageError: a film is to be saved, but not awaited.
+    """
+    if wishes.out is not None and not wishes.waits:
+        raise click.UsageError("--no-wait leaves before there is a film for --out; give one of them")
+    external_id = request.external_task_id or ""
+    session.goes_on = partial(session.same, external_id=external_id)
+
+    async def work() -> int:
+        async with session.client(slots=slots) as kling:
+            board = Board(session.screen)
+            followers = Followers(session, kling, board, wishes)
+
+            async def begin() -> Found:
+                board.moved(external_id, "creating, or in line for a slot")
+                one = await _created(kling, request)
+                if wishes.waits:
+                    session.goes_on = followers.again
+                return one
+
+            return await followers.follow({external_id: begin})
+
+    return session.run(work())
+
+
+async def _created(kling: KlingClient, request: Request) -> Found:
+    if isinstance(request, OmniVideoRequest):
+        task = await kling.omni_video.create(request)
+        return Found(task.id, OMNI, kling.omni_video, task)
+    task = await kling.video_extend.create(request)
+    return Found(task.id, EXTENSION, kling.video_extend, task)

@@ -1,0 +1,137 @@
+"""What the commands of one run share: the client, the screen, and the command that goes on after Ctrl-C."""
+
+from __future__ import annotations
+
+import os
+import shlex
+from collections.abc import Callable, Coroutine, Mapping, Sequence
+from ipaddress import ip_address
+from typing import Protocol, TypeVar
+from urllib.parse import urlsplit
+
+import click
+
+from kling_async.cli import records
+from kling_async.cli.exits import DONE, code_of
+from kling_async.cli.interrupt import carried
+from kling_async.cli.screen import Screen
+from kling_async.cli.texts import ended, plain
+from kling_async.client import KlingClient
+from kling_async.errors import CreateUncertain, DownloadError, KlingError
+from kling_async.models import NoVideo, TaskFailed, WaitTimeout
+from kling_async.policies import SlotPolicy
+from kling_async.runtime.batch import Outcome
+from kling_async.simulator import Simulator
+
+_T = TypeVar("_T")
+
+PROGRAM = "kling-async"
+
+
+class Connect(Protocol):
+    """What makes the client of a run."""
+
+    def __call__(self, *, base_url: str | None, slots: SlotPolicy) -> KlingClient:
+        """The client."""
+
+
+class Session:
+    """One run of the command line.
+
+    Args:
+        arguments: as they were given.
+        connect: makes the client.
+
+    Attributes:
+        debug: whether an unexpected error shows its traceback.
+        json: whether results are objects.
+        goes_on: tells the command that goes on from here, once there is something to go on with.
+    """
+
+    def __init__(self, arguments: Sequence[str], connect: Connect = KlingClient) -> None:
+        self.arguments = list(arguments)
+        self.screen = Screen()
+        self.debug = False
+        self.json = False
+        self.base_url: str | None = None
+        self.goes_on: Callable[[], str] | None = None
+        self._connect = connect
+
+    def client(self, *, slots: int | None = None) -> KlingClient:
+        """The client, and who it talks to where that is not the live service."""
+        kling = self._connect(base_url=self.base_url, slots=SlotPolicy(limit=slots))
+        if told := whereabouts(kling.base_url, os.environ):
+            self.screen.note(told)
+        return kling
+
+    def run(self, work: Coroutine[object, object, _T]) -> _T:
+        """What the work gives; Ctrl-C ends it in good order, a second one at once."""
+        return carried(work)
+
+    def again(self, command: str, *words: str, **options: object) -> str:
+        """A command as it would be typed: options that are `None` or false are left out."""
+        typed = [PROGRAM, command, *words]
+        for name, value in {**options, "json": self.json, "base_url": self.base_url}.items():
+            flag = f"--{name.replace('_', '-')}"
+            if value is True:
+                typed.append(flag)
+            elif value is not None and value is not False:
+                typed += [flag, f"{value:g}" if isinstance(value, float) else str(value)]
+        return shlex.join(typed)
+
+    def same(self, **options: str) -> str:
+        """This very command, with these options as well."""
+        command = click.get_current_context().info_name or ""
+        place = self.arguments.index(command) + 1
+        more = [word for name, value in options.items() for word in (f"--{name.replace('_', '-')}", value)]
+        return shlex.join([PROGRAM, *self.arguments[:place], *more, *self.arguments[place:]])
+
+    def outcome(self, outcome: Outcome, kind: str | None) -> int:
+        """Tells what became of something, and the exit code for it."""
+        if self.json:
+            self.screen.record(records.of_outcome(outcome, kind))
+        if outcome.error is not None:
+            self.error(outcome.error, about=outcome.key)
+            return code_of(outcome.error)
+        if not self.json:
+            self.screen.result(f"{'✓ ' if self.screen.out.is_terminal else ''}{ended(outcome)}")
+        return DONE
+
+    def error(self, error: KlingError, *, about: str = "") -> None:
+        """Tells what went wrong, and what to do next in a shell."""
+        told = str(error).removesuffix(error.advice)
+        self.screen.error(f"{about}: {told}{advice(error)}" if about else f"{told}{advice(error)}")
+
+
+_ADVICE: Mapping[type[KlingError], str] = {
+    WaitTimeout: "Nothing is lost: wait again.",
+    CreateUncertain: "Never create it again under another id: with the same one, nothing is made twice.",
+    NoVideo: "Wait for it: `kling-async wait`; if it has ended, `kling-async show --json` tells what the vendor sent.",
+    TaskFailed: "Read the vendor's reason; another `extend` makes (and pays for) a new task.",
+    DownloadError: "See to the cause, then `kling-async download` goes on where it can; films are kept for 30 days.",
+}
+
+
+def advice(error: KlingError) -> str:
+    """What to do next, in the words of a shell."""
+    return next((told for kind, told in _ADVICE.items() if isinstance(error, kind)), error.advice)
+
+
+def whereabouts(url: str, environment: Mapping[str, str]) -> str:
+    """Who is talked to, where that is not the live service; else empty."""
+    key = environment.get("KLING_API_KEY") or environment.get("KLING_ACCESS_KEY")
+    simulated = key in {Simulator.api_key, Simulator.access_key}
+    if is_near(url):
+        if simulated:
+            return f"Simulator at {url}: no money, no real films."
+        return f"{url} is an address of this machine, not the live service."
+    return f"The key is the simulator's: {url} is one, or will refuse it." if simulated else ""
+
+
+def is_near(url: str) -> bool:
+    """Whether a URL's host is this machine by its own word."""
+    host = urlsplit(url).hostname or ""
+    try:
+        return host == "localhost" or ip_address(host).is_loopback
+    except ValueError:
+        return False
