@@ -16,18 +16,21 @@ from typing import TYPE_CHECKING, Literal, Self, overload
 from urllib.parse import urlsplit
 
 from kling_async import spec
+from kling_async.account import Account
 from kling_async.checks import web_parts
 from kling_async.credentials import AccessKey, ApiKey, Credentials, Signer, credentials_from
 from kling_async.errors import ConfigurationError, KlingError, NotFound
+from kling_async.extensions import VideoExtend
 from kling_async.models import Task, Video
+from kling_async.omni import OmniVideo
 from kling_async.policies import DEFAULT_WAIT_SECONDS, DownloadPolicy, PollPolicy, PoolLimits, RetryPolicy, SlotPolicy
 from kling_async.requests import OmniVideoRequest, VideoExtendRequest
-from kling_async.resources import Account, OmniVideo, VideoExtend
 from kling_async.rules.signatures import hidden
 from kling_async.rules.slots import limit_of
-from kling_async.runtime.batch import Batch, Step
+from kling_async.runtime.batch import Batch
 from kling_async.runtime.callback_store import AnyCallbackStore
 from kling_async.runtime.callbacks import Callbacks, Ear
+from kling_async.runtime.carry import Step
 from kling_async.runtime.download import Downloader, wanted_in
 from kling_async.runtime.journal import Journal
 from kling_async.runtime.pool import SessionPool
@@ -223,7 +226,7 @@ class KlingClient:
         return Batch(
             Journal(journal, self._transport.wall),
             kinds,
-            self._downloader,
+            downloader=self._downloader,
             out=None if out is None else Path(out),
             timeout=timeout,
             retry_failed=retry_failed,

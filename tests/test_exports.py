@@ -18,6 +18,8 @@ PUBLIC = [
     "Batch",
     "CallbackStore",
     "Callbacks",
+    "Chain",
+    "ChainPlan",
     "ClientClosed",
     "ConcurrencyLimited",
     "ConfigurationError",
@@ -25,6 +27,7 @@ PUBLIC = [
     "CreateUncertain",
     "DownloadError",
     "DownloadPolicy",
+    "Forecast",
     "InvalidRequest",
     "JournalError",
     "KlingClient",
@@ -61,6 +64,7 @@ PUBLIC = [
     "WaitTimeout",
     "WebhookError",
     "supports",
+    "units_of",
 ]
 
 

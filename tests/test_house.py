@@ -18,6 +18,7 @@ FLOORS = (
     {"cli", "__main__", "testing"},
     {""},  # the public names
     {"client"},
+    {"extensions", "omni", "account"},
     {"resources"},
     {"runtime"},
     {"rules"},

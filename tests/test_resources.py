@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from typing import Any
 
 import pytest
+from virtual import wall
 
 from kling_async import (
     AccountError,
@@ -15,6 +17,7 @@ from kling_async import (
     KlingClient,
     MalformedResponse,
     NotFound,
+    NoVideo,
     OmniVideoRequest,
     ReferenceVideo,
     RequestError,
@@ -118,7 +121,7 @@ async def test_whole_request_and_another_argument_are_refused(
     assert simulator.count("create") == 0
 
 
-@pytest.mark.parametrize("source", [Task("t-1", TaskStatus.SUCCEED), None, 7, b"v-1", "", " v-1", {"video_id": "v"}])
+@pytest.mark.parametrize("source", [None, 7, b"v-1", "", " v-1", {"video_id": "v"}])
 async def test_source_of_a_wrong_kind_is_refused_before_anything_is_sent(
     kling: KlingClient, simulator: Simulator, source: str
 ) -> None:
@@ -128,9 +131,33 @@ async def test_source_of_a_wrong_kind_is_refused_before_anything_is_sent(
     assert simulator.count("create") == 0
 
 
-async def test_task_in_place_of_its_video_is_told_what_to_give(kling: KlingClient) -> None:
-    with pytest.raises(RequestError, match=r"task\.video"):
-        await kling.video_extend.create(Task("t-1", TaskStatus.SUCCEED))  # type: ignore[arg-type]
+async def test_task_stands_for_its_video(kling: KlingClient, simulator: Simulator) -> None:
+    first = await kling.video_extend.run(simulator.sources[0])
+    second = await kling.video_extend.create(first)
+    assert simulator.accepted[1].fields["video_id"] == first.video.id
+    assert second.id != first.id
+
+
+async def test_task_without_a_video_is_refused_before_anything_is_sent(
+    kling: KlingClient, simulator: Simulator
+) -> None:
+    with pytest.raises(NoVideo):
+        await kling.video_extend.create(Task("t-1", TaskStatus.SUCCEED))
+    assert simulator.count("create") == 0
+
+
+@pytest.mark.parametrize(("days", "is_taken"), [(29.9, True), (30.1, False)])
+async def test_task_of_long_ago_is_expired_before_anything_is_sent(
+    kling: KlingClient, simulator: Simulator, days: float, is_taken: bool
+) -> None:
+    ended = datetime.fromtimestamp(wall(), UTC) - timedelta(days=days)
+    old = Task("t-1", TaskStatus.SUCCEED, updated_at=ended, videos=(Video(simulator.sources[0]),))
+    if is_taken:
+        await kling.video_extend.create(old)
+    else:
+        with pytest.raises(RequestError, match=r"source: task t-1 is expired: its video was kept until 20"):
+            await kling.video_extend.create(old)
+    assert simulator.count("create") == is_taken
 
 
 async def test_video_known_to_be_too_long_is_refused_before_anything_is_sent(

@@ -22,6 +22,7 @@ from virtual import wall
 from kling_async import (
     InvalidRequest,
     KlingClient,
+    NoVideo,
     OmniVideoRequest,
     ReferenceVideo,
     RequestError,
@@ -496,8 +497,8 @@ async def test_gotcha_1_source_video_required(kling: KlingClient, simulator: Sim
 
 async def test_gotcha_1_a_task_is_no_video(kling: KlingClient, simulator: Simulator) -> None:
     task = await kling.video_extend.create(SOURCE)
-    with pytest.raises(RequestError, match=r"is a Task; it must be a video, such as task\.video"):
-        await kling.video_extend.create(task)  # type: ignore[arg-type]
+    with pytest.raises(NoVideo, match=f"task {task.id} is submitted and has no video"):
+        await kling.video_extend.create(task)
     with pytest.raises(InvalidRequest, match="is the id of a task"):
         await kling.video_extend.create(task.id)
     assert len(simulator.accepted) == 1

@@ -16,7 +16,7 @@ from kling_async.cli.options import Seconds, made_by, slotted, telling, text_of
 from kling_async.cli.session import Session
 from kling_async.requests import OmniVideoRequest, VideoExtendRequest
 from kling_async.rules.jobs import read_jobs
-from kling_async.runtime.batch import Request, Step
+from kling_async.runtime.carry import Request, Step
 
 Jobs = Sequence[tuple[str, Request]]
 

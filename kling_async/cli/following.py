@@ -21,7 +21,7 @@ from kling_async.errors import APIError, CreateUncertain, DownloadError, KlingEr
 from kling_async.models import Task, WaitTimeout
 from kling_async.policies import DEFAULT_WAIT_SECONDS
 from kling_async.resources import TaskResource
-from kling_async.runtime.batch import Outcome
+from kling_async.runtime.carry import Outcome
 
 Begin = Callable[[], Awaitable[Found]]
 """How a task is found, or made."""

@@ -15,7 +15,7 @@ from kling_async.cli.options import Target, bounded, prompt_of, prompted, saving
 from kling_async.cli.session import PROGRAM, Session
 from kling_async.client import KlingClient
 from kling_async.requests import OmniVideoRequest, VideoExtendRequest
-from kling_async.runtime.batch import Request
+from kling_async.runtime.carry import Request
 
 
 @click.command(short_help="Extend a video that Kling made, by 4 to 5 s.")

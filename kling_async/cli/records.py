@@ -9,7 +9,7 @@ from decimal import Decimal
 from kling_async.cli.texts import iso
 from kling_async.errors import APIError, KlingError
 from kling_async.models import ResourcePack, Task, TaskStatus, Video
-from kling_async.runtime.batch import Outcome
+from kling_async.runtime.carry import Outcome
 
 Members = Mapping[str, object]
 

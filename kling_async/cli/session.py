@@ -20,7 +20,7 @@ from kling_async.client import KlingClient
 from kling_async.errors import CreateUncertain, DownloadError, KlingError
 from kling_async.models import NoVideo, TaskFailed, WaitTimeout
 from kling_async.policies import SlotPolicy
-from kling_async.runtime.batch import Outcome
+from kling_async.runtime.carry import Outcome
 from kling_async.simulator import Simulator
 
 _T = TypeVar("_T")

@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 from decimal import Decimal
 
 from kling_async.models import Task, TaskFailed, TaskStatus
-from kling_async.runtime.batch import Outcome
+from kling_async.runtime.carry import Outcome
 
 COLOURS = {
     TaskStatus.SUBMITTED: "yellow",

@@ -154,11 +154,12 @@ class Downloader:
         )  # fmt: skip
 
     def _check_age(self, task: Task, target: Path) -> None:
-        ended = task.updated_at or task.created_at
-        if ended is None or datetime.fromtimestamp(self.wall(), UTC) - ended <= timedelta(days=spec.KEPT_DAYS):
+        until = task.kept_until
+        if until is None or datetime.fromtimestamp(self.wall(), UTC) <= until:
             return
         raise DownloadError(
-            f"{target}: expired: task {task.id} ended on {ended:%Y-%m-%d}; films are kept for {spec.KEPT_DAYS} days",
+            f"{target}: expired: task {task.id} ended on {until - timedelta(days=spec.KEPT_DAYS):%Y-%m-%d}; "
+            f"films are kept for {spec.KEPT_DAYS} days",
             created="yes",
             task_id=task.id,
             external_task_id=task.external_task_id,

@@ -47,7 +47,7 @@ class Submitter:
         self.transport = transport
         self.path = path
         self.line = line
-        self._new_id = new_id
+        self.new_id = new_id
         self._read_limit = read_limit
         self._reading = asyncio.Lock()
         self._known: OrderedDict[str, _Known] = OrderedDict()
@@ -75,7 +75,7 @@ class Submitter:
             ConcurrencyLimited: no slot became free within `timeout`; no task was made.
             CreateUncertain: time ran out in doubt; a task may exist under the external id.
         """
-        external_id = request.external_task_id or self._new_id()
+        external_id = request.external_task_id or self.new_id()
         call = create_call(self.path, request, external_id)
         known = self._remember(external_id, call)
         now = asyncio.get_running_loop().time()

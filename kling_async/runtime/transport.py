@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import contextmanager
 from functools import lru_cache
 from urllib.parse import urlsplit
 
@@ -23,11 +24,11 @@ from kling_async.errors import (
     TransportError,
 )
 from kling_async.policies import RetryPolicy
-from kling_async.rules.pace import Pace
+from kling_async.rules.pace import Pace, Spacing
 from kling_async.rules.retry import RetrySchedule
 from kling_async.rules.wire import Call, Envelope, Response, read_envelope, scrubbed, server_time
 from kling_async.runtime.pool import Body, Purpose, SessionPool, Share
-from kling_async.spec import TOKEN_TIME_CODES
+from kling_async.spec import COSTS_MAX_REQUESTS_PER_SECOND, TOKEN_TIME_CODES
 
 _log = logging.getLogger("kling_async")
 
@@ -53,6 +54,9 @@ class Transport:
     wall: Callable[[], float]
     draw: Callable[[], float]
     _pace: Pace = attrs.field(init=False)
+    _costs: Spacing = attrs.field(factory=lambda: Spacing(1 / COSTS_MAX_REQUESTS_PER_SECOND), init=False)
+    _line: asyncio.Lock = attrs.field(factory=asyncio.Lock, init=False)
+    _line_loop: asyncio.AbstractEventLoop | None = attrs.field(default=None, init=False)
 
     def __attrs_post_init__(self) -> None:
         self._pace = Pace(self.draw)
@@ -99,6 +103,37 @@ class Transport:
         """The answer to a read that is sent once. `deadline` by the loop's clock; `None`: the attempt's own."""
         return await self._exchange(call, self._share("reads"), deadline)
 
+    async def read_spaced(self, call: Call, *, timeout: float | None = None) -> Envelope:
+        """The answer to a read of which the vendor takes but one a second: it stands in line for that first.
+
+        Args:
+            call: what to ask.
+            timeout: the whole budget in seconds, the line included; `None`: the line has no bound, and then it takes
+                the policy's.
+
+        Raises:
+            as `read`; TransportError too where its turn did not come in time.
+        """
+        clock = asyncio.get_running_loop().time
+        deadline = None if timeout is None else clock() + timeout
+        share = self._share("reads")
+        line = self._line_of_this_loop()
+        with self._in_time(share, deadline):
+            await line.acquire()
+        try:
+            if share.session.closed:  # else this would open again what was closed
+                raise self._closed()
+            return await self.read(call, timeout=None if deadline is None else deadline - clock())
+        finally:
+            line.release()
+
+    def _line_of_this_loop(self) -> asyncio.Lock:
+        """A lock that somebody waited for belongs to the loop of then."""
+        loop = asyncio.get_running_loop()
+        if self._line_loop is not loop:
+            self._line_loop, self._line = loop, asyncio.Lock()
+        return self._line
+
     async def create(self, call: Call, *, deadline: float | None = None) -> Envelope:
         """The answer to a create, which is sent once. `deadline` by the loop's clock; `None`: the attempt's own.
 
@@ -124,7 +159,8 @@ class Transport:
         return self._pool.share(purpose)
 
     async def _exchange(self, call: Call, share: Share, deadline: float | None) -> Envelope:
-        header, response = await self._send(call, share, deadline)
+        send = self._send if call.about != "costs" else self._send_spaced
+        header, response = await send(call, share, deadline)
         try:
             return self._envelope(call, response, attempts=1)
         except AuthenticationError as error:
@@ -134,7 +170,7 @@ class Transport:
             if not signed_anew:
                 raise
         try:
-            _, response = await self._send(call, share, deadline)
+            _, response = await send(call, share, deadline)
         except KlingError as error:
             error.attempts += 1
             raise
@@ -176,13 +212,29 @@ class Transport:
         finally:
             share.gate.release()
 
+    async def _send_spaced(self, call: Call, share: Share, deadline: float | None) -> tuple[str, Response]:
+        """`_send`, not sooner after the one before than the vendor allows; `read_spaced` lets one in at a time."""
+        clock = asyncio.get_running_loop().time
+        with self._in_time(share, deadline):
+            await asyncio.sleep(self._costs.wait(clock()))
+        try:
+            return await self._send(call, share, deadline)
+        finally:
+            self._costs.over(clock())
+
     async def _turn(self, share: Share, deadline: float | None) -> None:
         clock = asyncio.get_running_loop().time
+        with self._in_time(share, deadline):
+            while pause := self._pace.wait(clock()):
+                await asyncio.sleep(pause)
+            await share.gate.acquire()
+
+    @contextmanager
+    def _in_time(self, share: Share, deadline: float | None) -> Iterator[None]:
+        """Bounds a wait for one's turn, and tells what it means when that is over."""
         try:
             with share.until(deadline):
-                while pause := self._pace.wait(clock()):
-                    await asyncio.sleep(pause)
-                await share.gate.acquire()
+                yield
         except TimeoutError:
             raise (self._closed() if share.session.closed else self.too_late()) from None
 
