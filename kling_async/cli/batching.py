@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Literal
 
 import attrs
 import click
 
+from kling_async.cli import records, tables
 from kling_async.cli.board import Board
 from kling_async.cli.exits import DONE, NOT_DONE
 from kling_async.cli.finding import EXTENSION, OMNI
-from kling_async.cli.options import Seconds, made_by, slotted, telling, text_of
+from kling_async.cli.options import made_by, seconds, slotted, telling, text_of
 from kling_async.cli.session import Session
+from kling_async.cli.texts import number
+from kling_async.client import KlingClient
 from kling_async.requests import OmniVideoRequest, VideoExtendRequest
 from kling_async.rules.jobs import read_jobs
+from kling_async.runtime.batch import Batch
 from kling_async.runtime.carry import Request, Step
 
 Jobs = Sequence[tuple[str, Request]]
@@ -40,7 +44,8 @@ class _Wishes:
 @click.option("--format", "form", type=click.Choice(["jsonl", "csv"]), help="Left out: by the name of the file.")
 @made_by("The jobs are Omni-Video requests.")
 @slotted
-@click.option("--timeout", type=Seconds(), help="Seconds to wait for each task. Left out: for ever.")
+@click.option("--timeout", type=seconds, help="Seconds to wait for each task. Left out: for ever.")
+@click.option("--dry-run", is_flag=True, help="Say what would be done for each job, and send nothing.")
 @click.option("--retry-failed", is_flag=True, help="Make (and pay) failed tasks anew.")
 @telling
 @click.pass_obj
@@ -54,6 +59,7 @@ def batch(
     omni: bool,
     slots: int | None,
     timeout: float | None,
+    dry_run: bool,
     retry_failed: bool,
 ) -> int:
     """Carry out each job of a file once: JSON lines, or CSV with a head; -: standard input.
@@ -67,13 +73,16 @@ def batch(
     \b
     Examples:
       kling-async batch jobs.jsonl --journal run.sqlite3 --out films
+      kling-async batch jobs.csv --journal run.sqlite3 --dry-run
       make-jobs | kling-async batch - --journal run.sqlite3 --json
     """  # noqa: D301 - click reads the backspace
     wanted = _read(jobs, form, omni=omni)
+    wishes = _Wishes(journal, out, timeout, retry_failed, slots)
+    if dry_run:
+        return session.run(_foretold(session, wanted, wishes))
     if out is not None:
         out.mkdir(parents=True, exist_ok=True)
     session.goes_on = session.same
-    wishes = _Wishes(journal, out, timeout, retry_failed, slots)
     return session.run(_carried(session, wanted, wishes, OMNI if omni else EXTENSION))
 
 
@@ -81,6 +90,24 @@ def _read(file: str, form: Literal["jsonl", "csv"] | None, *, omni: bool) -> Job
     form = form or ("csv" if file.lower().endswith(".csv") else "jsonl")
     text = text_of(file, "JOBS")
     return read_jobs(text, form, OmniVideoRequest) if omni else read_jobs(text, form, VideoExtendRequest)
+
+
+def _opened(kling: KlingClient, wishes: _Wishes, on_step: Callable[[str, Step], None] | None = None) -> Batch:
+    return kling.batch(
+        wishes.journal, out=wishes.out, timeout=wishes.timeout, retry_failed=wishes.retry_failed, on_step=on_step
+    )
+
+
+async def _foretold(session: Session, jobs: Jobs, wishes: _Wishes) -> int:
+    async with session.client() as kling:
+        told = await _opened(kling, wishes).dry_run(jobs)
+    if session.json:
+        for one in told:
+            session.screen.record(records.of_forecast(one))
+    else:
+        tables.forecasts(session.screen, told)
+    session.screen.note(f"{sum(one.may_pay for one in told)} of {len(told)} jobs may be paid. Nothing was sent.")
+    return DONE
 
 
 async def _carried(session: Session, jobs: Jobs, wishes: _Wishes, kind: str) -> int:
@@ -92,21 +119,12 @@ async def _carried(session: Session, jobs: Jobs, wishes: _Wishes, kind: str) -> 
 
     async with session.client(slots=wishes.slots) as kling:
         session.screen.note(f"{len(jobs)} jobs for {kling.base_url}, remembered in {wishes.journal}")
-        batch = kling.batch(
-            wishes.journal,
-            out=wishes.out,
-            timeout=wishes.timeout,
-            retry_failed=wishes.retry_failed,
-            on_step=reached,
-        )
         with board.shown():
-            async with batch:
+            async with _opened(kling, wishes, reached) as batch:
                 async for outcome in batch.run(jobs):
                     done += outcome.ok
-                    if outcome.task is not None:
-                        board.learn(outcome.task)
-                    board.over(outcome.key)
+                    board.over(outcome.key, outcome.task)
                     session.outcome(outcome, kind)
-    told = f"{done} of {len(jobs)} jobs are done"
+    told = f"{done} of {len(jobs)} jobs are done, for {number(batch.units)} units"
     session.screen.note(f"{told}." if done == len(jobs) else f"{told}; run it again to go on.")
     return DONE if done == len(jobs) else NOT_DONE

@@ -89,10 +89,12 @@ class Board:
         """It is called otherwise from now on."""
         self._rows = {name if one == key else one: row for one, row in self._rows.items()}
 
-    def over(self, key: str) -> None:
-        """It has come to its end, whichever."""
+    def over(self, key: str, task: Task | None) -> None:
+        """It has come to its end, whichever, with the task as it is then."""
         self._over += 1
         self._rows.pop(key, None)
+        if task is not None:
+            self.learn(task)
 
     # --- the picture -------------------------------------------------------------------------------------------
 

@@ -13,8 +13,9 @@ import click
 
 from kling_async.cli import exits
 from kling_async.cli.batching import batch
+from kling_async.cli.chaining import chain
 from kling_async.cli.looking import costs, list_, show
-from kling_async.cli.making import extend
+from kling_async.cli.making import extend, omni
 from kling_async.cli.screen import Told
 from kling_async.cli.session import PROGRAM, Connect, Session
 from kling_async.cli.trying import demo, simulate
@@ -56,19 +57,21 @@ def run(arguments: Sequence[str], *, connect: Connect = KlingClient) -> int:
 
 @contextmanager
 def _logged(session: Session) -> Iterator[None]:
-    handler, before = Told(session.screen), _log.propagate
+    handler, before = Told(session.screen), (_log.propagate, _log.level)
     _log.addHandler(handler)
     _log.propagate = False
     try:
         yield
     finally:
         _log.removeHandler(handler)
-        _log.propagate = before
+        _log.propagate, level = before
+        _log.setLevel(level)
 
 
 def _told(session: Session, error: KlingError | OSError) -> int:
     if isinstance(error, KlingError):
         session.error(error)
+        session.tell_how_to_go_on(error)
         return exits.code_of(error)
     # A file or folder that the user named.
     session.screen.error(f"{error.filename or 'the system'}: {error.strerror or error}")
@@ -118,5 +121,5 @@ def main() -> None:
     """
 
 
-for _command in (extend, wait, download, show, list_, costs, batch, demo, simulate):
+for _command in (extend, chain, omni, batch, wait, download, list_, show, costs, demo, simulate):
     main.add_command(_command)

@@ -31,8 +31,7 @@ def resource_of(kling: KlingClient, kind: str) -> TaskResource:
 async def found(kling: KlingClient, id: str, *, omni: bool) -> Found:
     """The task with this id (the vendor's or your own): an extension, or else an Omni-Video task.
 
-    Args:
-        omni: whether it is known to be the latter.
+    With `omni`, it is known to be the latter.
 
     Raises:
         NotFound: it is neither.

@@ -15,10 +15,10 @@ from kling_async.cli.board import Board
 from kling_async.cli.exits import common
 from kling_async.cli.finding import Found
 from kling_async.cli.options import Target
-from kling_async.cli.session import Session
+from kling_async.cli.session import TO_GO_ON, Session
 from kling_async.client import KlingClient
-from kling_async.errors import APIError, CreateUncertain, DownloadError, KlingError
-from kling_async.models import Task, WaitTimeout
+from kling_async.errors import APIError, KlingError
+from kling_async.models import Task
 from kling_async.policies import DEFAULT_WAIT_SECONDS
 from kling_async.resources import TaskResource
 from kling_async.runtime.carry import Outcome
@@ -27,7 +27,6 @@ Begin = Callable[[], Awaitable[Found]]
 """How a task is found, or made."""
 
 _LATELY = 100  # tasks, from which is learnt how long they take
-_TO_GO_ON = (WaitTimeout, DownloadError, CreateUncertain)  # what the same command once more may mend
 
 
 @attrs.define
@@ -98,9 +97,9 @@ class Followers:
             if isinstance(error, APIError) and error.refuses_all:
                 raise  # once for all, not once for each
             outcome = attrs.evolve(outcome, error=error)
-        if not isinstance(outcome.error, _TO_GO_ON):
+        if not isinstance(outcome.error, TO_GO_ON):
             self._pending.pop(name)
-        self._board.over(name)
+        self._board.over(name, outcome.task)
         return self._session.outcome(outcome, kind)
 
     def _named(self, key: str, name: str) -> None:
@@ -110,7 +109,6 @@ class Followers:
 
     def _moved(self, name: str, task: Task) -> None:
         began = task.created_at
-        self._board.learn(task)
         self._board.moved(name, task.status.value, age=max(0.0, time.time() - began.timestamp()) if began else 0.0)
 
     async def _saved(self, name: str, task: Task) -> Path | None:

@@ -11,7 +11,7 @@ import click
 from kling_async import spec
 from kling_async.cli import records, tables
 from kling_async.cli.finding import EXTENSION, OMNI, Found, found, resource_of
-from kling_async.cli.options import Since, made_by, telling
+from kling_async.cli.options import made_by, telling, time
 from kling_async.cli.session import Session
 from kling_async.models import ResourcePack, Task, TaskStatus
 from kling_async.resources import TaskResource
@@ -21,7 +21,7 @@ from kling_async.resources import TaskResource
 @click.option("--limit", type=click.IntRange(min=1), default=spec.PAGE_SIZE_DEFAULT, show_default=True, help="At most.")
 @click.option("--all", "everything", is_flag=True, help="All of them, however many.")
 @click.option("--status", type=click.Choice([status.value for status in TaskStatus]), help="Only those.")
-@click.option("--since", type=Since(), help="Only those created since: 30m, 12h, 7d, or a date.")
+@click.option("--since", type=time, help="Only those created since: 30m, 12h, 7d, or a date.")
 @made_by("Omni-Video tasks instead of extensions.")
 @telling
 @click.pass_obj
@@ -62,9 +62,7 @@ async def _listed(
     return chosen
 
 
-async def _newer(
-    session: Session, resource: TaskResource, size: int, since: datetime | None
-) -> AsyncIterator[Task]:
+async def _newer(session: Session, resource: TaskResource, size: int, since: datetime | None) -> AsyncIterator[Task]:
     """The tasks created since then. That newer ones come first is seen, not promised: a page decides, not a task."""
     async for page in resource.list(page_size=size).pages():
         if page.unreadable:
@@ -100,11 +98,11 @@ def show(session: Session, *, ids: Sequence[str], omni: bool) -> None:
 
 async def _shown(session: Session, ids: Sequence[str], *, omni: bool) -> list[Found]:
     async with session.client() as kling:
-        return await asyncio.gather(*(found(kling, id, omni=omni) for id in dict.fromkeys(ids)))
+        return await asyncio.gather(*(found(kling, one, omni=omni) for one in dict.fromkeys(ids)))
 
 
 @click.command(short_help="What the account's resource packs have left.")
-@click.option("--since", type=Since(), default="30d", show_default=True, help="Packs of use since: 12h, 7d, or a date.")
+@click.option("--since", type=time, default="30d", show_default=True, help="Packs of use since: 12h, 7d, or a date.")
 @click.option("--pack", metavar="NAME", help="Only the pack of this name.")
 @telling
 @click.pass_obj

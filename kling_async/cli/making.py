@@ -67,6 +67,69 @@ def extend(
     return made(session, request, Wishes(waits=not no_wait, out=out, timeout=timeout), slots=slots)
 
 
+@click.command(short_help="Make the shot that follows any short clip, by Omni-Video.")
+@click.argument("video_url", metavar="URL")
+@prompted
+@click.option(
+    "--model", type=click.Choice(spec.OMNI_MODELS), default=spec.OMNI_MODELS[0], show_default=True, help="Which model."
+)
+@click.option(
+    "--mode", type=click.Choice(spec.OMNI_MODES), help=f"Left out: the vendor takes {spec.OMNI_DEFAULT_MODE}."
+)
+@click.option("--aspect-ratio", type=click.Choice(spec.OMNI_ASPECT_RATIOS), help="Left out: the vendor decides.")
+@click.option(
+    "--seconds",
+    type=click.IntRange(min=spec.OMNI_MIN_SECONDS, max=spec.OMNI_MAX_SECONDS),
+    help=f"Left out: the vendor takes {spec.OMNI_DEFAULT_DURATION}.",
+)
+@click.option("--callback-url", metavar="URL", help="Where the vendor posts each change of status.")
+@click.option("--external-id", metavar="ID", help="Your own id of the task: given again, nothing is made twice.")
+@click.option("--no-wait", is_flag=True, help="Leave as soon as the vendor has accepted the task.")
+@saving
+@bounded
+@slotted
+@telling
+@click.pass_obj
+def omni(
+    session: Session,
+    *,
+    video_url: str,
+    prompt: str | None,
+    prompt_file: str | None,
+    model: str,
+    mode: str | None,
+    aspect_ratio: str | None,
+    seconds: int | None,
+    callback_url: str | None,
+    external_id: str | None,
+    no_wait: bool,
+    out: Target | None,
+    timeout: float | None,
+    slots: int | None,
+) -> int:
+    """Make the shot that follows a clip of 3 to 10 s, wherever it lies on the web. This costs money.
+
+    Without a prompt it is the vendor's own: "Based on <<<video_1>>>, generate the next shot". Whole requests, with
+    images and elements, go through `batch --omni`.
+
+    \b
+    Examples:
+      kling-async omni https://example.com/clip.mp4 --prompt "The door opens" --out shot.mp4
+      kling-async omni https://example.com/clip.mp4 --seconds 10 --aspect-ratio 16:9 --no-wait
+    """  # noqa: D301
+    request = OmniVideoRequest.next_shot(
+        video_url,
+        prompt=prompt_of(prompt, prompt_file),
+        model_name=model,
+        mode=mode,
+        aspect_ratio=aspect_ratio,
+        duration=seconds,
+        callback_url=callback_url,
+        external_task_id=new_id() if external_id is None else external_id,
+    )
+    return made(session, request, Wishes(waits=not no_wait, omni=True, out=out, timeout=timeout), slots=slots)
+
+
 def new_id() -> str:
     """An external id, fixed before anything is sent: so that what is interrupted can be taken up."""
     return f"{PROGRAM}-{uuid.uuid4().hex}"

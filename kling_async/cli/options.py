@@ -25,38 +25,29 @@ _SPAN = re.compile(r"([0-9]{1,9})([mhd])")
 _UNITS = {"m": "minutes", "h": "hours", "d": "days"}
 
 
-class Seconds(click.ParamType):
-    """A number of seconds, or `none` for no bound."""
-
-    name = "seconds"
-
-    def convert(self, value: object, param: click.Parameter | None, ctx: click.Context | None) -> float | None:
-        """The seconds, `None` for no bound."""
-        if value == "none":
-            return None
-        try:
-            seconds = float(str(value))
-        except ValueError:
-            seconds = -1.0
-        if not (isfinite(seconds) and seconds >= 0):
-            self.fail(f"{value!r} is no number of seconds; for no bound write none", param, ctx)
-        return seconds
+def seconds(given: object) -> float | None:
+    """A number of seconds, `None` for the word `none`: no bound."""
+    if given == "none":
+        return None
+    try:
+        number = float(str(given))
+    except ValueError:
+        number = -1.0
+    if not (isfinite(number) and number >= 0):
+        raise click.BadParameter(f"{given!r} is no number of seconds; for no bound write none")
+    return number
 
 
-class Since(click.ParamType):
-    """A time, or how long ago it was."""
-
-    name = "time"
-
-    def convert(self, value: object, param: click.Parameter | None, ctx: click.Context | None) -> datetime:
-        """The aware time; one without a zone is this machine's."""
-        text = str(value)
-        try:
-            if span := _SPAN.fullmatch(text):
-                return datetime.now(UTC) - timedelta(**{_UNITS[span[2]]: int(span[1])})
-            return datetime.fromisoformat(text).astimezone(UTC)
-        except (ValueError, OverflowError):
-            self.fail(f"{text!r} is no time; write 30m, 12h, 7d, 2026-11-27 or 2026-11-27T14:30", param, ctx)
+def time(given: object) -> datetime:
+    """An aware time, or how long ago it was; one without a zone is this machine's."""
+    text = str(given)
+    try:
+        if span := _SPAN.fullmatch(text):
+            return datetime.now(UTC) - timedelta(**{_UNITS[span[2]]: int(span[1])})
+        return datetime.fromisoformat(text).astimezone(UTC)
+    except (ValueError, OverflowError):
+        allowed = "write 30m, 12h, 7d, 2026-11-27 or 2026-11-27T14:30"
+        raise click.BadParameter(f"{text!r} is no time; {allowed}") from None
 
 
 @attrs.frozen
@@ -85,21 +76,16 @@ class Target:
 HERE = Target(".", folder=True)
 
 
-class Place(click.ParamType):
-    """A file or a folder to save to."""
-
-    name = "path"
-
-    def convert(self, value: object, param: click.Parameter | None, ctx: click.Context | None) -> Target:
-        """The place, where something can be saved."""
-        given = str(value)
-        path, folder = Path(given), given.endswith(("/", os.sep)) or Path(given).is_dir()
-        existing = path if path.is_dir() else path.parent
-        if not folder and not existing.is_dir():
-            self.fail(f"there is no folder {existing}", param, ctx)
-        if existing.is_dir() and not os.access(existing, os.W_OK):
-            self.fail(f"the folder {existing.resolve()} is not writable", param, ctx)
-        return Target(given, folder)
+def path(given: object) -> Target:
+    """A file or a folder, where something can be saved."""
+    text = str(given)
+    folder = text.endswith(("/", os.sep)) or Path(text).is_dir()
+    existing = Path(text) if Path(text).is_dir() else Path(text).parent
+    if not folder and not existing.is_dir():
+        raise click.BadParameter(f"there is no folder {existing}")
+    if existing.is_dir() and not os.access(existing, os.W_OK):
+        raise click.BadParameter(f"the folder {existing.resolve()} is not writable")
+    return Target(text, folder)
 
 
 def _sets(name: str) -> Callable[[click.Context, click.Parameter, object], None]:
@@ -136,27 +122,31 @@ def made_by(omni: str) -> Callable[[_F], _F]:
 def bounded(command: _F) -> _F:
     """Adds `--timeout`."""
     return click.option(
-        "--timeout", type=Seconds(), default=DEFAULT_WAIT_SECONDS, show_default=True,
+        "--timeout", type=seconds, default=DEFAULT_WAIT_SECONDS, show_default=True,
         help="Seconds to wait for a task; none: for ever.",
     )(command)  # fmt: skip
 
 
 def saving(command: _F) -> _F:
     """Adds `--out`."""
-    return click.option(
-        "--out", type=Place(), help="Save the film: a file, or a folder (with / at its end, it is made)."
-    )(command)
+    return click.option("--out", type=path, help="Save the film: a file, or a folder (with / at its end, it is made).")(
+        command
+    )
 
 
 def slotted(command: _F) -> _F:
     """Adds `--slots`."""
-    return click.option("--slots", type=click.IntRange(min=1), help="Tasks in flight at most. Left out: learnt.")(command)
+    return click.option("--slots", type=click.IntRange(min=1), help="Tasks in flight at most. Left out: learnt.")(
+        command
+    )
 
 
 def prompted(command: _F) -> _F:
     """Adds `--prompt` and `--prompt-file`, from which `prompt_of` takes the prompt."""
     command = click.option("--prompt-file", metavar="FILE", help="A file with the prompt; -: standard input.")(command)
-    return click.option("--prompt", metavar="TEXT", help="What should happen, as it stands; -: standard input.")(command)
+    return click.option("--prompt", metavar="TEXT", help="What should happen, as it stands; -: standard input.")(
+        command
+    )
 
 
 def prompt_of(prompt: str | None, file: str | None) -> str | None:

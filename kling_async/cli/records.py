@@ -9,6 +9,7 @@ from decimal import Decimal
 from kling_async.cli.texts import iso
 from kling_async.errors import APIError, KlingError
 from kling_async.models import ResourcePack, Task, TaskStatus, Video
+from kling_async.rules.forecast import Forecast
 from kling_async.runtime.carry import Outcome
 
 Members = Mapping[str, object]
@@ -43,6 +44,18 @@ def of_outcome(outcome: Outcome, kind: str | None) -> dict[str, object]:
         known |= {"id": error.task_id, "external_task_id": error.external_task_id}
     path = None if outcome.path is None else str(outcome.path)
     return {"key": outcome.key, **known, "path": path, "error": error and _error(error)}
+
+
+def of_forecast(forecast: Forecast) -> dict[str, object]:
+    """What would be done for a job."""
+    task = forecast.task
+    return {
+        "key": forecast.key,
+        "does": forecast.does,
+        "may_pay": forecast.may_pay,
+        "id": task and task.id,
+        "status": task and task.status.value,
+    }
 
 
 def of_pack(pack: ResourcePack) -> dict[str, object]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import shlex
 from collections.abc import Callable, Coroutine, Mapping, Sequence
@@ -15,7 +16,7 @@ from kling_async.cli import records
 from kling_async.cli.exits import DONE, code_of
 from kling_async.cli.interrupt import carried
 from kling_async.cli.screen import Screen
-from kling_async.cli.texts import ended, plain
+from kling_async.cli.texts import ended
 from kling_async.client import KlingClient
 from kling_async.errors import CreateUncertain, DownloadError, KlingError
 from kling_async.models import NoVideo, TaskFailed, WaitTimeout
@@ -26,6 +27,8 @@ from kling_async.simulator import Simulator
 _T = TypeVar("_T")
 
 PROGRAM = "kling-async"
+TO_GO_ON = (WaitTimeout, DownloadError, CreateUncertain)
+"""What the same once more may mend."""
 
 
 class Connect(Protocol):
@@ -59,6 +62,8 @@ class Session:
 
     def client(self, *, slots: int | None = None) -> KlingClient:
         """The client, and who it talks to where that is not the live service."""
+        if self.debug:
+            logging.getLogger("kling_async").setLevel(logging.INFO)
         kling = self._connect(base_url=self.base_url, slots=SlotPolicy(limit=slots))
         if told := whereabouts(kling.base_url, os.environ):
             self.screen.note(told)
@@ -101,6 +106,11 @@ class Session:
         """Tells what went wrong, and what to do next in a shell."""
         told = str(error).removesuffix(error.advice)
         self.screen.error(f"{about}: {told}{advice(error)}" if about else f"{told}{advice(error)}")
+
+    def tell_how_to_go_on(self, error: KlingError) -> None:
+        """Tells the command that goes on, where that may mend the error."""
+        if isinstance(error, TO_GO_ON) and self.goes_on is not None:
+            self.screen.note(f"To go on: {self.goes_on()}")
 
 
 _ADVICE: Mapping[type[KlingError], str] = {

@@ -13,7 +13,10 @@ from rich.text import Text
 from kling_async.cli.screen import Screen
 from kling_async.cli.texts import COLOURS, clock, iso, local, number, plain
 from kling_async.models import ResourcePack, Task
+from kling_async.requests import OmniVideoRequest
+from kling_async.rules.forecast import Forecast
 from kling_async.rules.rhythm import lasted
+from kling_async.runtime.carry import Request
 
 _T = TypeVar("_T")
 
@@ -55,6 +58,15 @@ _PACK: Final[Sequence[_Column[ResourcePack]]] = (
     _Column("id", lambda pack: pack.id, width=130),
 )
 
+_FORECAST: Final[Sequence[_Column[Forecast]]] = (
+    _Column("job", lambda one: one.key),
+    _Column("does", lambda one: one.does),
+    _Column("of", lambda one: _source(one.request)),
+    _Column("model", lambda one: one.request.model_name or "", width=90),
+    _Column("mode", lambda one: one.request.mode or "", width=90),
+    _Column("task", lambda one: one.task.id if one.task else "", width=120),
+)
+
 
 def tasks(screen: Screen, rows: Sequence[Task]) -> None:
     """The tasks, one a line."""
@@ -64,6 +76,17 @@ def tasks(screen: Screen, rows: Sequence[Task]) -> None:
 def packs(screen: Screen, rows: Sequence[ResourcePack]) -> None:
     """The packs, one a line."""
     _show(screen, _PACK, rows, lambda pack: "green" if pack.status == "online" else "yellow")
+
+
+def forecasts(screen: Screen, rows: Sequence[Forecast]) -> None:
+    """What would be done for each job, one a line."""
+    _show(screen, _FORECAST, rows, lambda one: "yellow" if one.may_pay else "green")
+
+
+def _source(request: Request) -> str:
+    if isinstance(request, OmniVideoRequest):
+        return ", ".join(video.video_url.partition("?")[0] for video in request.video_list)
+    return request.video_id
 
 
 def task(screen: Screen, members: Mapping[str, object]) -> None:
@@ -81,9 +104,7 @@ def _facts(prefix: str, value: object) -> list[tuple[str, object]]:
     return [] if value in {None, ""} else [(prefix.replace("_", " "), value)]
 
 
-def _show(
-    screen: Screen, columns: Sequence[_Column[_T]], rows: Sequence[_T], colour: Callable[[_T], str]
-) -> None:
+def _show(screen: Screen, columns: Sequence[_Column[_T]], rows: Sequence[_T], colour: Callable[[_T], str]) -> None:
     if not screen.out.is_terminal:
         for row in rows:
             screen.cells(*((column.pipe or column.show)(row) for column in columns))
@@ -99,6 +120,6 @@ def _show(
 
 
 def _styled(cell: Text, name: str, colour: str) -> Text:
-    if name == "status":
+    if name in {"status", "does"}:
         cell.stylize(colour)
     return cell

@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from decimal import Decimal
 
-from kling_async.models import Task, TaskFailed, TaskStatus
+from kling_async.models import Task, TaskStatus
 from kling_async.runtime.carry import Outcome
 
 COLOURS = {

@@ -10,7 +10,7 @@ import click
 from kling_async.cli.board import Board
 from kling_async.cli.finding import found
 from kling_async.cli.following import Followers, Wishes
-from kling_async.cli.options import HERE, Place, Target, bounded, made_by, saving, telling
+from kling_async.cli.options import HERE, Target, bounded, made_by, path, saving, telling
 from kling_async.cli.session import Session
 
 
@@ -34,7 +34,9 @@ def wait(session: Session, *, ids: Sequence[str], out: Target | None, omni: bool
 
 @click.command(short_help="Save the films of tasks that have ended.")
 @click.argument("ids", nargs=-1, required=True, metavar="ID...")
-@click.option("--out", type=Place(), default=HERE, help="A file, or a folder (with / at its end, it is made). Left out: here.")
+@click.option(
+    "--out", type=path, default=HERE, help="A file, or a folder (with / at its end, it is made). Left out: here."
+)
 @made_by("They are Omni-Video tasks. Left out: either.")
 @telling
 @click.pass_obj
@@ -61,6 +63,6 @@ def _followed(session: Session, ids: Sequence[str], wishes: Wishes) -> int:
             board = Board(session.screen, jobs=len(wanted) if len(wanted) > 1 else None)
             followers = Followers(session, kling, board, wishes)
             session.goes_on = followers.again
-            return await followers.follow({id: partial(found, kling, id, omni=wishes.omni) for id in wanted})
+            return await followers.follow({one: partial(found, kling, one, omni=wishes.omni) for one in wanted})
 
     return session.run(work())
