@@ -10,7 +10,6 @@ import attrs
 import click
 
 from kling_async.cli import records, tables
-from kling_async.cli.board import Board
 from kling_async.cli.exits import DONE, NOT_DONE
 from kling_async.cli.finding import EXTENSION, OMNI
 from kling_async.cli.options import made_by, seconds, slotted, telling, text_of
@@ -82,7 +81,7 @@ def batch(
         return session.run(_foretold(session, wanted, wishes))
     if out is not None:
         out.mkdir(parents=True, exist_ok=True)
-    session.goes_on = session.same
+    session.goes_on = session.same()
     return session.run(_carried(session, wanted, wishes, OMNI if omni else EXTENSION))
 
 
@@ -111,14 +110,13 @@ async def _foretold(session: Session, jobs: Jobs, wishes: _Wishes) -> int:
 
 
 async def _carried(session: Session, jobs: Jobs, wishes: _Wishes, kind: str) -> int:
-    board, done = Board(session.screen, jobs=len(jobs), counted=True), 0
-
     def reached(key: str, step: Step) -> None:
         if step in _SHOWN:
             board.moved(key, _SHOWN[step])
 
     async with session.client(slots=wishes.slots) as kling:
         session.screen.note(f"{len(jobs)} jobs for {kling.base_url}, remembered in {wishes.journal}")
+        board, done = session.board(kind=kind, jobs=len(jobs), quiet=True), 0
         with board.shown():
             async with _opened(kling, wishes, reached) as batch:
                 async for outcome in batch.run(jobs):

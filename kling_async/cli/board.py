@@ -20,7 +20,8 @@ from kling_async.rules.rhythm import Rhythm
 
 _MOST_ROWS = 8
 _BAR_FROM = 80  # columns: a narrower terminal has room for the words alone
-_MINUTES = "an extension takes one to several minutes"  # observed; see rules.rhythm
+ONE_TO_SEVERAL_MINUTES = "an extension takes one to several minutes"
+"""Observed; what is said while nothing was learnt."""
 
 
 @attrs.define
@@ -36,8 +37,9 @@ class Board:
 
     Args:
         jobs: how many there are in all, for a bar over them; `None` for a single one.
-        usual: what to say while it is not known how long tasks take.
-        counted: whether lines where nobody looks would be too many.
+        usual: what to say while it is not known how long tasks take; empty for nothing.
+        quiet: whether nothing is told where nobody looks.
+        now: seconds, for what has passed.
     """
 
     def __init__(
@@ -45,14 +47,14 @@ class Board:
         screen: Screen,
         *,
         jobs: int | None = None,
-        usual: str = _MINUTES,
-        counted: bool = False,
+        usual: str = "",
+        quiet: bool = False,
         now: Callable[[], float] = time.monotonic,
     ) -> None:
         self._screen = screen
         self._jobs = jobs
         self._unlearnt = usual
-        self._counted = counted
+        self._quiet = quiet
         self._now = now
         self._began = now()
         self._rhythm = Rhythm(1.0)
@@ -75,7 +77,7 @@ class Board:
         """It is in another state now, and is so old, in seconds."""
         row = self._rows.get(key)
         if row is None or row.state != state:
-            if self._screen.front is None and not self._counted:
+            if self._screen.front is None and not self._quiet:
                 self._screen.note(f"{key}: {state}")
             since = self._now() - age if row is None or age else row.since
             self._rows[key] = _Row(state, since)
@@ -106,7 +108,8 @@ class Board:
         yield self._table(rows[:_MOST_ROWS], options.max_width)
         if len(rows) > _MOST_ROWS:
             yield Text(f"  and {len(rows) - _MOST_ROWS} more", style="dim")
-        yield Text(f"  {self.expected()}", style="dim", no_wrap=True, overflow="ellipsis")
+        if told := self.expected():
+            yield Text(f"  {told}", style="dim", no_wrap=True, overflow="ellipsis")
 
     def expected(self) -> str:
         """How long a task usually takes, as far as it is known."""
@@ -116,7 +119,7 @@ class Board:
 
     def _head(self, width: int) -> Table:
         waiting = (self._jobs or 0) - self._over - len(self._rows)
-        told = f"{self._over} of {self._jobs} over, {len(self._rows)} under way"
+        told = f"{self._over} of {self._jobs} ended, {len(self._rows)} under way"
         told += f", {waiting} waiting" if waiting else ""
         head = Table.grid(padding=(0, 1))
         head.add_row(self._bar(self._over, self._jobs, width), told, clock(self._now() - self._began))
@@ -143,4 +146,13 @@ class Board:
         """A bar of its part, or one that only shows that it goes on."""
         if width < _BAR_FROM:
             return ""
-        return ProgressBar(total=whole, completed=done, width=20, pulse=whole is None, animation_time=self._now())
+        return ProgressBar(
+            total=whole,
+            completed=done,
+            width=20,
+            pulse=whole is None,
+            complete_style="cyan",
+            finished_style="green",
+            pulse_style="cyan",
+            animation_time=self._now(),
+        )

@@ -106,8 +106,8 @@ def chain(
             if dry_run:
                 session.screen.result(f"{film.plan}.")
                 return DONE
-            session.goes_on = session.same
-            return await walked(session, kling, film, out, Board(session.screen))
+            session.goes_on = session.same()
+            return await walked(session, kling, film, out, session.board(kind=EXTENSION))
 
     return session.run(work())
 

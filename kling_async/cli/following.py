@@ -85,6 +85,7 @@ class Followers:
             kind, name = one.kind, one.name
             outcome = Outcome(name, one.task)
             self._named(key, name)
+            self._moved(name, one.task)
             self._learn_from(one.resource)
             if self._wishes.waits:
                 async for task in one.resource.events([one.task], timeout=self._wishes.timeout):

@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import uuid
-from functools import partial
 
 import click
 
 from kling_async import spec
-from kling_async.cli.board import Board
 from kling_async.cli.finding import EXTENSION, OMNI, Found
 from kling_async.cli.following import Followers, Wishes
 from kling_async.cli.options import Target, bounded, prompt_of, prompted, saving, slotted, telling
@@ -144,11 +142,11 @@ def made(session: Session, request: Request, wishes: Wishes, *, slots: int | Non
     if wishes.out is not None and not wishes.waits:
         raise click.UsageError("--no-wait leaves before there is a film for --out; give one of them")
     external_id = request.external_task_id or ""
-    session.goes_on = partial(session.same, external_id=external_id)
+    session.goes_on = session.same(external_id=external_id)
 
     async def work() -> int:
         async with session.client(slots=slots) as kling:
-            board = Board(session.screen)
+            board = session.board(kind=OMNI if wishes.omni else EXTENSION)
             followers = Followers(session, kling, board, wishes)
 
             async def begin() -> Found:

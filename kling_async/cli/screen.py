@@ -46,16 +46,23 @@ class Screen:
         """Something that takes the terminal's width."""
         self.out.print(table)
 
-    def note(self, text: str | Text) -> None:
-        """One line beside the results."""
-        front = self.front
-        # Two consoles on one terminal: what moves there must know of the line.
-        moves = self._moves and self.err.is_terminal
-        _print(front if moves and front is not None else self.err, text)
+    def good(self, text: str) -> None:
+        """One line for who asked, of something that went well."""
+        self.result(Text.assemble(("✓ ", "green"), plain(text)) if self.out.is_terminal else text)
+
+    def note(self, text: str) -> None:
+        """One line beside the results, kept whole: it may be a command to copy."""
+        _print(self._beside, text)
 
     def error(self, text: str) -> None:
         """What went wrong, and what to do next."""
-        self.note(Text.assemble(("Error: ", "bold red"), plain(text)))
+        _print(self._beside, Text.assemble(("Error: ", "bold red"), plain(text)), whole=False)
+
+    @property
+    def _beside(self) -> Console:
+        front = self.front
+        # Two consoles on one terminal: what moves there must know of the line.
+        return front if self._moves and self.err.is_terminal and front is not None else self.err
 
     @contextmanager
     def moving(self, picture: RenderableType) -> Iterator[None]:
@@ -78,10 +85,10 @@ class Screen:
                 self._moves = False
 
 
-def _print(console: Console, text: str | Text) -> None:
+def _print(console: Console, text: str | Text, *, whole: bool = True) -> None:
     shown = text if isinstance(text, Text) else Text(plain(text))
     if console.is_terminal:
-        console.print(shown, soft_wrap=True)
+        console.print(shown, soft_wrap=whole)
     else:
         click.echo(shown.plain, file=console.file)
 

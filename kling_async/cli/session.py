@@ -6,14 +6,14 @@ import logging
 import os
 import shlex
 from collections.abc import Callable, Coroutine, Mapping, Sequence
-from ipaddress import ip_address
 from typing import Protocol, TypeVar
-from urllib.parse import urlsplit
 
 import click
 
 from kling_async.cli import records
+from kling_async.cli.board import ONE_TO_SEVERAL_MINUTES, Board
 from kling_async.cli.exits import DONE, code_of
+from kling_async.cli.finding import EXTENSION
 from kling_async.cli.interrupt import carried
 from kling_async.cli.screen import Screen
 from kling_async.cli.texts import ended
@@ -23,6 +23,7 @@ from kling_async.models import NoVideo, TaskFailed, WaitTimeout
 from kling_async.policies import SlotPolicy
 from kling_async.runtime.carry import Outcome
 from kling_async.simulator import Simulator
+from kling_async.simulator.callbacks import is_near
 
 _T = TypeVar("_T")
 
@@ -59,6 +60,7 @@ class Session:
         self.base_url: str | None = None
         self.goes_on: Callable[[], str] | None = None
         self._connect = connect
+        self._simulated = False
 
     def client(self, *, slots: int | None = None) -> KlingClient:
         """The client, and who it talks to where that is not the live service."""
@@ -67,6 +69,7 @@ class Session:
         kling = self._connect(base_url=self.base_url, slots=SlotPolicy(limit=slots))
         if told := whereabouts(kling.base_url, os.environ):
             self.screen.note(told)
+        self._simulated = bool(told)
         return kling
 
     def run(self, work: Coroutine[object, object, _T]) -> _T:
@@ -77,19 +80,26 @@ class Session:
         """A command as it would be typed: options that are `None` or false are left out."""
         typed = [PROGRAM, command, *words]
         for name, value in {**options, "json": self.json, "base_url": self.base_url}.items():
-            flag = f"--{name.replace('_', '-')}"
+            flag = _flag(name)
             if value is True:
                 typed.append(flag)
             elif value is not None and value is not False:
                 typed += [flag, f"{value:g}" if isinstance(value, float) else str(value)]
         return shlex.join(typed)
 
-    def same(self, **options: str) -> str:
-        """This very command, with these options as well."""
-        command = click.get_current_context().info_name or ""
-        place = self.arguments.index(command) + 1
-        more = [word for name, value in options.items() for word in (f"--{name.replace('_', '-')}", value)]
-        return shlex.join([PROGRAM, *self.arguments[:place], *more, *self.arguments[place:]])
+    def same(self, **options: str) -> Callable[[], str]:
+        """Tells this very command, with these options as well."""
+        typed = {word.partition("=")[0] for word in self.arguments}
+        new = {_flag(name): value for name, value in options.items() if _flag(name) not in typed}
+        more = [word for option in new.items() for word in option]
+        place = self.arguments.index(click.get_current_context().info_name or "") + 1
+        whole = shlex.join([PROGRAM, *self.arguments[:place], *more, *self.arguments[place:]])
+        return lambda: whole
+
+    def board(self, *, kind: str, jobs: int | None = None, quiet: bool = False) -> Board:
+        """What shows things under way; see `Board`."""
+        usual = ONE_TO_SEVERAL_MINUTES if kind == EXTENSION and not self._simulated else ""
+        return Board(self.screen, usual=usual, jobs=jobs, quiet=quiet)
 
     def outcome(self, outcome: Outcome, kind: str | None) -> int:
         """Tells what became of something, and the exit code for it."""
@@ -99,7 +109,7 @@ class Session:
             self.error(outcome.error, about=outcome.key)
             return code_of(outcome.error)
         if not self.json:
-            self.screen.result(f"{'✓ ' if self.screen.out.is_terminal else ''}{ended(outcome)}")
+            self.screen.good(ended(outcome))
         return DONE
 
     def error(self, error: KlingError, *, about: str = "") -> None:
@@ -122,6 +132,10 @@ _ADVICE: Mapping[type[KlingError], str] = {
 }
 
 
+def _flag(name: str) -> str:
+    return f"--{name.replace('_', '-')}"
+
+
 def advice(error: KlingError) -> str:
     """What to do next, in the words of a shell."""
     return next((told for kind, told in _ADVICE.items() if isinstance(error, kind)), error.advice)
@@ -136,12 +150,3 @@ def whereabouts(url: str, environment: Mapping[str, str]) -> str:
             return f"Simulator at {url}: no money, no real films."
         return f"{url} is an address of this machine, not the live service."
     return f"The key is the simulator's: {url} is one, or will refuse it." if simulated else ""
-
-
-def is_near(url: str) -> bool:
-    """Whether a URL's host is this machine by its own word."""
-    host = urlsplit(url).hostname or ""
-    try:
-        return host == "localhost" or ip_address(host).is_loopback
-    except ValueError:
-        return False

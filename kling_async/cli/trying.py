@@ -71,4 +71,4 @@ async def _shown(session: Session, out: Target, seconds: int, task_seconds: floa
     async with KlingClient.simulated(simulator, polling=polling) as kling:
         session.screen.note(f"Simulator at {simulator.url}, built in: no account, no money, no real films.")
         chain = kling.video_extend.extend_to(_SOURCE, seconds=seconds, prompts=_PROMPTS)
-        return await walked(session, kling, chain, out, Board(session.screen, usual=""))
+        return await walked(session, kling, chain, out, Board(session.screen))

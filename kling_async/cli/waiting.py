@@ -7,8 +7,7 @@ from functools import partial
 
 import click
 
-from kling_async.cli.board import Board
-from kling_async.cli.finding import found
+from kling_async.cli.finding import EXTENSION, OMNI, found
 from kling_async.cli.following import Followers, Wishes
 from kling_async.cli.options import HERE, Target, bounded, made_by, path, saving, telling
 from kling_async.cli.session import Session
@@ -60,7 +59,9 @@ def _followed(session: Session, ids: Sequence[str], wishes: Wishes) -> int:
 
     async def work() -> int:
         async with session.client() as kling:
-            board = Board(session.screen, jobs=len(wanted) if len(wanted) > 1 else None)
+            board = session.board(
+                kind=OMNI if wishes.omni else EXTENSION, jobs=len(wanted) if len(wanted) > 1 else None
+            )
             followers = Followers(session, kling, board, wishes)
             session.goes_on = followers.again
             return await followers.follow({one: partial(found, kling, one, omni=wishes.omni) for one in wanted})
