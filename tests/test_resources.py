@@ -323,6 +323,36 @@ async def test_omni_video_takes_its_own_request_alone(
     assert simulator.count("create") == 0
 
 
+async def test_the_next_shot_is_the_specifications_example(kling: KlingClient, simulator: Simulator) -> None:
+    task = await kling.omni_video.next_shot("https://example.com/clip.mp4", mode="pro")
+    assert task.status is TaskStatus.SUCCEED
+    fields = dict(simulator.accepted[0].fields)
+    assert fields.pop("external_task_id")
+    assert fields == {
+        "model_name": "kling-video-o1",
+        "prompt": "Based on <<<video_1>>>, generate the next shot",
+        "video_list": [{"video_url": "https://example.com/clip.mp4", "refer_type": "feature"}],
+        "mode": "pro",
+    }
+
+
+async def test_the_next_shot_takes_all_that_its_request_takes(kling: KlingClient, simulator: Simulator) -> None:
+    await kling.omni_video.next_shot(
+        "https://example.com/clip.mp4",
+        prompt="A storm comes up",
+        model_name="kling-v3-omni",
+        aspect_ratio="9:16",
+        duration=8,
+        callback_url="https://example.com/hook",
+        external_task_id="mine-1",
+        timeout=100,
+    )
+    fields = simulator.accepted[0].fields
+    assert fields["prompt"] == "Based on <<<video_1>>>, generate the next shot: A storm comes up"
+    assert (fields["model_name"], fields["aspect_ratio"], fields["duration"]) == ("kling-v3-omni", "9:16", "8")
+    assert (fields["callback_url"], fields["external_task_id"]) == ("https://example.com/hook", "mine-1")
+
+
 async def test_both_resources_wait_at_once(kling: KlingClient, simulator: Simulator) -> None:
     extended, shot = await asyncio.gather(kling.video_extend.run(simulator.sources[0]), kling.omni_video.run(SHOT))
     assert extended.id != shot.id

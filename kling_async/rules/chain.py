@@ -40,13 +40,13 @@ class ChainPlan:
     longest: Decimal
 
     def __str__(self) -> str:
-        end = f"{self.shortest:f} to {self.longest:f} s"
+        end = f"to between {self.shortest:f} and {self.longest:f} s"
         if self.start is None:
-            return f"at most {_steps(self.most)} to {end}; the first will tell how long the source is"
+            return f"at most {_steps(self.most)}, {end}; the first will tell how long the source is"
         if not self.most:
             return f"nothing to do: the film has {self.start:f} s"
         count = _steps(self.most) if self.fewest == self.most else f"{self.fewest} to {_steps(self.most)}"
-        return f"{count} from {self.start:f} s to {end}"
+        return f"{count}, from {self.start:f} s {end}"
 
     @property
     def is_stuck(self) -> bool:

@@ -82,21 +82,25 @@ class Transport:
         deadline = clock() + (self.retry.timeout if timeout is None else timeout)
         share = self._share("reads")
         schedule: RetrySchedule | None = None
+        last: KlingError | None = None
         attempts = 0
         while True:
             try:
                 envelope = await self._exchange(call, share, deadline)
                 return attrs.evolve(envelope, attempts=attempts + envelope.attempts) if attempts else envelope
             except KlingError as error:
-                error.attempts = attempts = attempts + error.attempts
                 # The next attempt must not open again what somebody has closed under this one.
                 if share.session.closed:
-                    raise self._closed(attempts) from error
+                    raise self._closed(attempts + error.attempts) from error
+                if last is not None and not error.attempts:
+                    raise last from None  # why this one was not even sent in time
+                error.attempts = attempts = attempts + error.attempts
                 schedule = schedule or RetrySchedule(self.retry, self.draw)
                 pause = schedule.after(error)
                 if pause is None or clock() + pause >= deadline:
                     raise
                 _log.info("%d requests for %s failed, the next in %.1f s: %s", attempts, call.target, pause, error)
+                last = error.with_traceback(None)  # whose frames would hold it, and it them
             await asyncio.sleep(pause)
 
     async def read_once(self, call: Call, *, deadline: float | None = None) -> Envelope:
