@@ -92,7 +92,7 @@ def _source(request: Request) -> str:
 def task(screen: Screen, members: Mapping[str, object]) -> None:
     """Everything about a task, one fact a line."""
     for name, value in _facts("", members):
-        screen.result(Text.assemble((f"{name:<22}", "dim"), plain(value)))
+        screen.result(Text.assemble((f"{name:<23}", "dim"), plain(value)))
 
 
 def _facts(prefix: str, value: object) -> list[tuple[str, object]]:
