@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import re
 import runpy
-import signal
 import socket
 import subprocess
 import sys
@@ -16,7 +15,6 @@ import pytest
 from shell import IMPATIENT, Said, Shell, module
 
 from kling_async import (
-    APIError,
     CreateUncertain,
     KlingClient,
     KlingError,
@@ -33,7 +31,6 @@ from kling_async.cli import run
 from kling_async.cli.entry import main
 from kling_async.cli.exits import EXITS, code_of, common
 from kling_async.cli.session import Session, advice, whereabouts
-from kling_async.simulator import Fault
 from kling_async.version import VERSION
 
 COMMANDS = ["extend", "chain", "omni", "batch", "wait", "download", "list", "show", "costs", "demo", "simulate"]
@@ -103,11 +100,11 @@ def names(value: object) -> set[str]:
 
 
 def test_readme_names_the_members_of_json(shell: Shell) -> None:
-    id = shell.task()
+    task = shell.task()
     Path("jobs.jsonl").write_text('{"key": "a", "video_id": "original-video-id"}', "utf-8")
-    task, ended = members("a task"), members("what became of it")
-    assert names(shell("show", id, "--json").records) == task
-    assert names(shell("wait", id, "no-such-task", "--json").records) == task | ended
+    known, ended = members("a task"), members("what became of it")
+    assert names(shell("show", task, "--json").records) == known
+    assert names(shell("wait", task, "no-such-task", "--json").records) == known | ended
     assert names(shell("costs", "--json").records) == members("`costs`")
     dry = shell("batch", "jobs.jsonl", "--journal", "run.sqlite3", "--dry-run", "--json")
     assert names(dry.records) == members("`batch --dry-run`")
@@ -195,6 +192,7 @@ def test_code_of_several_is_theirs_where_they_agree(codes: list[int], code: int)
         ["chain", "original-video-id"],
         ["chain", "original-video-id", "--seconds", "181"],
         ["chain", "original-video-id", "--seconds", "60", "--source-seconds", "0"],
+        ["chain", "original-video-id", "--seconds", "60", "--source-seconds", "soon"],
         ["omni", "not an address"],
         ["wait"],
         ["wait", "a", "b", "--out", "film.mp4"],
@@ -317,6 +315,14 @@ def test_who_is_talked_to(url: str, environment: dict[str, str], told: str) -> N
     assert bool(whereabouts(url, environment)) == bool(told)
 
 
+def test_nothing_is_said_of_the_live_service(
+    no_settings: None, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("KLING_API_KEY", "k" * 20)
+    assert "klingai.com" in Session(["list"]).client().base_url
+    assert capsys.readouterr().err == ""
+
+
 def test_base_url_of_the_command_line_counts(shell: Shell, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("KLING_BASE_URL", "http://127.0.0.1:9")
     said = shell("list", "--base-url", shell.simulator.url)
@@ -372,7 +378,7 @@ def test_module_with_no_server_tells_so(no_settings: None) -> None:
 
 def test_who_reads_may_leave_early(shell: Shell) -> None:
     shell.task()
-    process = subprocess.Popen(
+    process = subprocess.Popen(  # noqa: S603
         [sys.executable, "-c", IMPATIENT, "list"], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
     )
     assert process.stdout is not None
@@ -381,6 +387,14 @@ def test_who_reads_may_leave_early(shell: Shell) -> None:
     assert "Error" not in process.stderr.read()
     process.stderr.close()
     assert process.wait() == 1
+
+
+def test_a_reader_that_has_gone_is_no_error(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    with (tmp_path / "out").open("w", encoding="utf-8") as file:
+        monkeypatch.setattr(sys, "stdout", file)
+        assert run(["list"], connect=failing(BrokenPipeError())) == 1  # type: ignore[arg-type]
+        file.write("nobody reads this")
+    assert (tmp_path / "out").read_text("utf-8") == ""
 
 
 @pytest.mark.parametrize("missing", ["click", "rich"])

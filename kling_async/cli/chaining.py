@@ -14,7 +14,7 @@ from kling_async import spec
 from kling_async.cli.board import Board
 from kling_async.cli.exits import DONE
 from kling_async.cli.finding import EXTENSION
-from kling_async.cli.options import Target, bounded, prompt_of, saving, slotted, telling
+from kling_async.cli.options import Target, bounded, length, prompt_of, saving, slotted, telling
 from kling_async.cli.session import Session
 from kling_async.cli.texts import number
 from kling_async.client import KlingClient
@@ -34,7 +34,7 @@ _JOURNAL = Path("kling-chains.sqlite3")
     required=True,
     help="How long the film shall be at least.",
 )
-@click.option("--source-seconds", type=click.FloatRange(min=0, min_open=True), help="How long it is now, if you know.")
+@click.option("--source-seconds", type=length, help="How long it is now, if you know.")
 @click.option(
     "--prompt", "prompts", metavar="TEXT", multiple=True, help="One for all steps, or several: one for each in turn."
 )
@@ -62,7 +62,7 @@ def chain(
     *,
     video_id: str,
     seconds: int,
-    source_seconds: float | None,
+    source_seconds: Decimal | None,
     prompts: Sequence[str],
     prompt_file: str | None,
     model: str | None,
@@ -86,13 +86,12 @@ def chain(
       kling-async chain VIDEO --seconds 60 --source-seconds 5 --dry-run
       kling-async chain VIDEO --seconds 180 --prompt-file scenes.txt --key second-try
     """  # noqa: D301 - click reads the backspace
-    duration = None if source_seconds is None else Decimal(str(source_seconds))
     given = _prompts(prompts, prompt_file)
 
     async def work() -> int:
         async with session.client(slots=slots) as kling:
             film = kling.video_extend.extend_to(
-                Video(video_id, duration=duration),
+                Video(video_id, duration=source_seconds),
                 seconds=seconds,
                 prompts=given,
                 model_name=model,

@@ -46,8 +46,7 @@ def run(arguments: Sequence[str], *, connect: Connect = KlingClient) -> int:
         except (click.Abort, KeyboardInterrupt):
             code = _interrupted(session)
         except BrokenPipeError:  # whoever read has seen enough, as `head` has
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-            code = exits.NOT_DONE
+            code = _unheard()
         except (KlingError, OSError) as error:
             code = _told(session, error)
         except Exception as error:
@@ -85,6 +84,12 @@ def _interrupted(session: Session) -> int:
         session.screen.note("Detached; nothing is lost. To go on:")
         session.screen.note(f"  {session.goes_on()}")
     return exits.INTERRUPTED
+
+
+def _unheard() -> int:
+    with open(os.devnull, "w", encoding="utf-8") as nowhere:  # noqa: PTH123 - what is left to write must not fail again
+        os.dup2(nowhere.fileno(), sys.stdout.fileno())
+    return exits.NOT_DONE
 
 
 def _unexpected(session: Session, error: Exception) -> int:

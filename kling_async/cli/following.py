@@ -55,17 +55,19 @@ class Followers:
         self._board = board
         self._wishes = wishes
         self._pending: dict[str, None] = {}
-        self._learning: asyncio.Task[None] | None = None
+        self._learning = set[asyncio.Task[None]]()
 
     async def follow(self, begins: Mapping[str, Begin]) -> int:
         """The exit code for all of them together."""
         self._pending = dict.fromkeys(begins)
+        ours = [asyncio.create_task(self._one(key, begin)) for key, begin in begins.items()]
         try:
             with self._board.shown():
-                codes = await asyncio.gather(*(self._one(key, begin) for key, begin in begins.items()))
-        finally:
-            if self._learning is not None:
-                self._learning.cancel()
+                codes = await asyncio.gather(*ours)
+        finally:  # what ends one for the account's sake must not be told by the others too
+            for task in (*ours, *self._learning):
+                task.cancel()
+            await asyncio.wait((*ours, *self._learning))
         if self._pending and self._session.goes_on is not None:
             self._session.screen.note(f"To go on: {self._session.goes_on()}")
         return common(codes)
@@ -120,8 +122,8 @@ class Followers:
 
     def _learn_from(self, resource: TaskResource) -> None:
         """Asks once how long the account's tasks took lately, if anybody looks."""
-        if self._learning is None and self._wishes.waits and self._session.screen.front is not None:
-            self._learning = asyncio.create_task(self._learn(resource))
+        if not self._learning and self._wishes.waits and self._session.screen.front is not None:
+            self._learning.add(asyncio.create_task(self._learn(resource)))
 
     async def _learn(self, resource: TaskResource) -> None:
         with suppress(KlingError):  # then it is not known

@@ -66,7 +66,7 @@ async def _newer(session: Session, resource: TaskResource, size: int, since: dat
     """The tasks created since then. That newer ones come first is seen, not promised: a page decides, not a task."""
     async for page in resource.list(page_size=size).pages():
         if page.unreadable:
-            session.screen.note(f"{page.unreadable} records of page {page.number} are no tasks that can be read.")
+            session.screen.note(f"Page {page.number} of the list has records that are no tasks: {page.unreadable}.")
         newer = [task for task in page.tasks if since is None or (task.created_at or since) >= since]
         for task in newer:
             yield task

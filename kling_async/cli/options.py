@@ -7,6 +7,7 @@ import re
 import sys
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
+from decimal import Decimal, InvalidOperation
 from math import isfinite
 from pathlib import Path
 from typing import TypeVar
@@ -35,6 +36,17 @@ def seconds(given: object) -> float | None:
         number = -1.0
     if not (isfinite(number) and number >= 0):
         raise click.BadParameter(f"{given!r} is no number of seconds; for no bound write none")
+    return number
+
+
+def length(given: object) -> Decimal:
+    """A film's length in seconds, exact."""
+    try:
+        number = Decimal(str(given))
+    except InvalidOperation:
+        number = Decimal(0)
+    if not (number.is_finite() and number > 0):
+        raise click.BadParameter(f"{given!r} is no length in seconds")
     return number
 
 
