@@ -10,6 +10,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from threading import Timer
 
 import av
 import pytest
@@ -70,12 +71,15 @@ def typed(*arguments: str, until: bytes, columns: int = 80) -> tuple[bytes, int]
         command, stdin=secondary, stdout=secondary, stderr=secondary, env=settings, start_new_session=True
     ) as process:
         os.close(secondary)
+        late = Timer(30.0, process.kill)  # or else a picture that never comes would be waited for
+        late.start()
         shown, pressed = b"", False
         while chunk := _read(primary):
             shown += chunk
             if not pressed and re.search(until, shown):
                 process.send_signal(signal.SIGINT)
                 pressed = True
+        late.cancel()
     os.close(primary)
     return shown, process.returncode
 
@@ -91,7 +95,7 @@ def _read(terminal: int) -> bytes:
 def test_ctrl_c_in_a_terminal_leaves_it_as_it_was(shell: Shell, columns: int) -> None:
     shell.simulator.engine._task_seconds = 600.0
     try:
-        shown, code = typed("extend", "original-video-id", until=rb"\d{18} submitted", columns=columns)
+        shown, code = typed("extend", "original-video-id", until=rb"\d{18} (submitted|processing)", columns=columns)
     finally:
         shell.simulator.engine._task_seconds = 0.05
     task = shell.simulator.accepted[-1].task_id

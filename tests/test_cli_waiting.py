@@ -78,7 +78,7 @@ def test_ctrl_c_names_those_that_are_left(shell: Shell, monkeypatch: pytest.Monk
     done = shell.task()
     with endless(shell.simulator):
         task = made(shell, "extend", "original-video-id")
-        interrupt_at(monkeypatch, f"{task}: submitted")
+        interrupt_at(monkeypatch, f"{task}: ")
         said = shell("wait", done, task, "--base-url", shell.simulator.url)
     left = f"{task} --base-url {shell.simulator.url}"
     assert said.code == 130

@@ -12,6 +12,7 @@ import click
 from kling_async.cli import records, tables
 from kling_async.cli.exits import DONE, NOT_DONE
 from kling_async.cli.finding import EXTENSION, OMNI
+from kling_async.cli.interrupt import carried
 from kling_async.cli.options import made_by, seconds, slotted, telling, text_of
 from kling_async.cli.session import Session
 from kling_async.cli.texts import number
@@ -78,11 +79,11 @@ def batch(
     wanted = _read(jobs, form, omni=omni)
     wishes = _Wishes(journal, out, timeout, retry_failed, slots)
     if dry_run:
-        return session.run(_foretold(session, wanted, wishes))
+        return carried(_foretold(session, wanted, wishes))
     if out is not None:
         out.mkdir(parents=True, exist_ok=True)
     session.goes_on = session.same()
-    return session.run(_carried(session, wanted, wishes, OMNI if omni else EXTENSION))
+    return carried(_carried(session, wanted, wishes, OMNI if omni else EXTENSION))
 
 
 def _read(file: str, form: Literal["jsonl", "csv"] | None, *, omni: bool) -> Jobs:

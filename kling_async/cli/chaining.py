@@ -14,6 +14,7 @@ from kling_async import spec
 from kling_async.cli.board import Board
 from kling_async.cli.exits import DONE
 from kling_async.cli.finding import EXTENSION
+from kling_async.cli.interrupt import carried
 from kling_async.cli.options import Target, bounded, length, prompt_of, saving, slotted, telling
 from kling_async.cli.session import Session
 from kling_async.cli.texts import number
@@ -108,7 +109,7 @@ def chain(
             session.goes_on = session.same()
             return await walked(session, kling, film, out, session.board(kind=EXTENSION))
 
-    return session.run(work())
+    return carried(work())
 
 
 def _prompts(prompts: Sequence[str], file: str | None) -> Sequence[str] | None:

@@ -11,6 +11,7 @@ import click
 from kling_async import spec
 from kling_async.cli import records, tables
 from kling_async.cli.finding import EXTENSION, OMNI, Found, found, resource_of
+from kling_async.cli.interrupt import carried
 from kling_async.cli.options import made_by, telling, time
 from kling_async.cli.session import Session
 from kling_async.models import ResourcePack, Task, TaskStatus
@@ -37,7 +38,7 @@ def list_(
     """  # noqa: D301 - click reads the backspace
     kind = OMNI if omni else EXTENSION
     most = None if everything else limit
-    tasks = session.run(_listed(session, kind, most, status, since))
+    tasks = carried(_listed(session, kind, most, status, since))
     if session.json:
         for task in tasks:
             session.screen.record(records.of_task(task, kind))
@@ -87,7 +88,7 @@ def show(session: Session, *, ids: Sequence[str], omni: bool) -> None:
       kling-async show 842250903629086785
       kling-async show order-4711 --json | jq -r '.videos[0].url'
     """  # noqa: D301
-    for number, one in enumerate(session.run(_shown(session, ids, omni=omni))):
+    for number, one in enumerate(carried(_shown(session, ids, omni=omni))):
         if session.json:
             session.screen.record(records.of_task(one.task, one.kind))
         else:
@@ -114,7 +115,7 @@ def costs(session: Session, *, since: datetime, pack: str | None) -> None:
       kling-async costs
       kling-async costs --json | jq -r 'select(.status == "online") | .remaining_quantity'
     """  # noqa: D301
-    packs = session.run(_packs(session, since, pack))
+    packs = carried(_packs(session, since, pack))
     if session.json:
         for one in packs:
             session.screen.record(records.of_pack(one))

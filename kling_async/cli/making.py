@@ -9,6 +9,7 @@ import click
 from kling_async import spec
 from kling_async.cli.finding import EXTENSION, OMNI, Found
 from kling_async.cli.following import Followers, Wishes
+from kling_async.cli.interrupt import carried
 from kling_async.cli.options import Target, bounded, prompt_of, prompted, saving, slotted, telling
 from kling_async.cli.session import PROGRAM, Session
 from kling_async.client import KlingClient
@@ -158,7 +159,7 @@ def made(session: Session, request: Request, wishes: Wishes, *, slots: int | Non
 
             return await followers.follow({external_id: begin})
 
-    return session.run(work())
+    return carried(work())
 
 
 async def _created(kling: KlingClient, request: Request) -> Found:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import shlex
-from collections.abc import Callable, Coroutine, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Protocol, TypeVar
 
 import click
@@ -14,7 +14,6 @@ from kling_async.cli import records
 from kling_async.cli.board import ONE_TO_SEVERAL_MINUTES, Board
 from kling_async.cli.exits import DONE, code_of
 from kling_async.cli.finding import EXTENSION
-from kling_async.cli.interrupt import carried
 from kling_async.cli.screen import Screen
 from kling_async.cli.texts import ended
 from kling_async.client import KlingClient
@@ -71,10 +70,6 @@ class Session:
             self.screen.note(told)
         self._simulated = bool(told)
         return kling
-
-    def run(self, work: Coroutine[object, object, _T]) -> _T:
-        """What the work gives; Ctrl-C ends it in good order, a second one at once."""
-        return carried(work)
 
     def again(self, command: str, *words: str, **options: object) -> str:
         """A command as it would be typed: options that are `None` or false are left out."""

@@ -9,6 +9,7 @@ import click
 from kling_async import spec
 from kling_async.cli.board import Board
 from kling_async.cli.chaining import walked
+from kling_async.cli.interrupt import carried
 from kling_async.cli.options import Target, path, telling
 from kling_async.cli.session import Session
 from kling_async.client import KlingClient
@@ -62,7 +63,7 @@ def demo(session: Session, *, out: Target, seconds: int, task_seconds: float) ->
       kling-async demo
       kling-async demo --seconds 20 --task-seconds 2 --out short.mp4
     """  # noqa: D301 - click reads the backspace
-    return session.run(_shown(session, out, seconds, task_seconds))
+    return carried(_shown(session, out, seconds, task_seconds))
 
 
 async def _shown(session: Session, out: Target, seconds: int, task_seconds: float) -> int:

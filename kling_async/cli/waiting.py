@@ -9,6 +9,7 @@ import click
 
 from kling_async.cli.finding import EXTENSION, OMNI, found
 from kling_async.cli.following import Followers, Wishes
+from kling_async.cli.interrupt import carried
 from kling_async.cli.options import HERE, Target, bounded, made_by, path, saving, telling
 from kling_async.cli.session import Session
 
@@ -66,4 +67,4 @@ def _followed(session: Session, ids: Sequence[str], wishes: Wishes) -> int:
             session.goes_on = followers.again
             return await followers.follow({one: partial(found, kling, one, omni=wishes.omni) for one in wanted})
 
-    return session.run(work())
+    return carried(work())
