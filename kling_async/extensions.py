@@ -140,7 +140,6 @@ class VideoExtend(TaskResource):
         request = VideoExtendRequest(
             video_id=video.id, prompt=given[0], model_name=model_name, mode=mode, callback_url=callback_url
         )
-
         name = _name(key, video, journal)
 
         def carrier() -> AbstractAsyncContextManager[Carry]:
@@ -213,14 +212,14 @@ def _target(wanted: float | Decimal) -> Decimal:
     return Decimal(str(wanted))
 
 
-def _prompts(prompts: object) -> Sequence[str | None]:
+def _prompts(prompts: object) -> tuple[str | None, ...]:
     """One prompt or more, each checked as a request checks it."""
     given = (prompts,) if prompts is None or isinstance(prompts, str) else prompts
     if not isinstance(given, list | tuple) or not given:
         raise refusal("prompts", prompts, "a text, or a list of at least one")
     for prompt in given:
         VideoExtendRequest(video_id="checked", prompt=prompt)
-    return given
+    return tuple(given)
 
 
 def _name(key: object, video: Video, journal: object) -> str:

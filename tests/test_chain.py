@@ -102,7 +102,7 @@ async def test_a_bare_id_is_measured_by_the_first_step(kling: KlingClient, simul
 
 async def test_a_task_stands_for_its_video(kling: KlingClient, simulator: Simulator) -> None:
     first = await kling.video_extend.run(SOURCE)
-    chain = kling.video_extend.extend_to(first, seconds=14)
+    chain = kling.video_extend.extend_to(first, seconds=13)
     assert chain.plan.start == first.video.duration
     [step] = await steps_of(chain)
     assert sources(simulator)[1] == first.video.id

@@ -125,8 +125,6 @@ class Transport:
         with self._in_time(share, deadline):
             await line.acquire()
         try:
-            if share.session.closed:  # else this would open again what was closed
-                raise self._closed()
             return await self.read(call, timeout=None if deadline is None else deadline - clock())
         finally:
             line.release()
