@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 import re
 import runpy
@@ -414,6 +415,24 @@ def test_exit_code_is_that_of_the_process(monkeypatch: pytest.MonkeyPatch) -> No
     monkeypatch.setattr(sys, "argv", ["kling-async", "--version"])
     with pytest.raises(SystemExit, match="0"):
         runpy.run_path(str(main_module.__file__), run_name="__main__")
+
+
+def test_a_letter_that_the_terminal_does_not_know_is_written_otherwise(shell: Shell) -> None:
+    said = module("extend", "original-video-id", "--no-wait", PYTHONIOENCODING="ascii", FORCE_COLOR="1", NO_COLOR="1")
+    assert (said.returncode, "\\u2713 " in said.stdout) == (0, True)
+
+
+def test_output_may_be_anything_that_takes_text(monkeypatch: pytest.MonkeyPatch) -> None:
+    output = io.StringIO()
+    monkeypatch.setattr(sys, "stdout", output)
+    monkeypatch.setattr(sys, "argv", ["kling-async", "--version"])
+    assert main_module.main() == 0
+    assert VERSION in output.getvalue()
+
+
+def test_no_command_is_2_and_shows_what_there_is(shell: Shell) -> None:
+    said = shell()
+    assert (said.code, said.err[0]) == (2, "Usage: kling-async [OPTIONS] COMMAND [ARGS]...")
 
 
 def test_missing_extra_is_told_in_process(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:

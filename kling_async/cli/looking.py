@@ -19,7 +19,14 @@ from kling_async.resources import TaskResource
 
 
 @click.command("list", short_help="The account's tasks, newest first.")
-@click.option("--limit", type=click.IntRange(min=1), default=spec.PAGE_SIZE_DEFAULT, show_default=True, help="At most.")
+@click.option(
+    "--limit",
+    metavar="N",
+    type=click.IntRange(min=1),
+    default=spec.PAGE_SIZE_DEFAULT,
+    show_default=True,
+    help="At most.",
+)
 @click.option("--all", "everything", is_flag=True, help="All of them, however many.")
 @click.option("--status", type=click.Choice([status.value for status in TaskStatus]), help="Only those.")
 @click.option("--since", type=time, help="Only those created since: 30m, 12h, 7d, or a date.")

@@ -134,7 +134,7 @@ def made_by(omni: str) -> Callable[[_F], _F]:
 def bounded(command: _F) -> _F:
     """Adds `--timeout`."""
     return click.option(
-        "--timeout", type=seconds, default=DEFAULT_WAIT_SECONDS, show_default=True,
+        "--timeout", type=seconds, default=DEFAULT_WAIT_SECONDS, show_default=f"{DEFAULT_WAIT_SECONDS:g}",
         help="Seconds to wait for a task; none: for ever.",
     )(command)  # fmt: skip
 
@@ -148,9 +148,9 @@ def saving(command: _F) -> _F:
 
 def slotted(command: _F) -> _F:
     """Adds `--slots`."""
-    return click.option("--slots", type=click.IntRange(min=1), help="Tasks in flight at most. Left out: learnt.")(
-        command
-    )
+    return click.option(
+        "--slots", metavar="N", type=click.IntRange(min=1), help="Tasks in flight at most. Left out: learnt."
+    )(command)
 
 
 def prompted(command: _F) -> _F:

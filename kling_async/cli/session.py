@@ -17,7 +17,7 @@ from kling_async.cli.finding import EXTENSION
 from kling_async.cli.screen import Screen
 from kling_async.cli.texts import ended
 from kling_async.client import KlingClient
-from kling_async.errors import CreateUncertain, DownloadError, KlingError
+from kling_async.errors import CreateUncertain, DownloadError, JournalError, KlingError, MalformedResponse
 from kling_async.models import NoVideo, TaskFailed, WaitTimeout
 from kling_async.policies import SlotPolicy
 from kling_async.runtime.carry import Outcome
@@ -110,7 +110,8 @@ class Session:
     def error(self, error: KlingError, *, about: str = "") -> None:
         """Tells what went wrong, and what to do next in a shell."""
         told = str(error).removesuffix(error.advice)
-        self.screen.error(f"{about}: {told}{advice(error)}" if about else f"{told}{advice(error)}")
+        name = f"{about}: " if about and about not in told else ""
+        self.screen.error(f"{name}{told}{advice(error)}")
 
     def tell_how_to_go_on(self, error: KlingError) -> None:
         """Tells the command that goes on, where that may mend the error."""
@@ -122,7 +123,9 @@ _ADVICE: Mapping[type[KlingError], str] = {
     WaitTimeout: "Nothing is lost: wait again.",
     CreateUncertain: "Never create it again under another id: with the same one, nothing is made twice.",
     NoVideo: "Wait for it: `kling-async wait`; if it has ended, `kling-async show --json` tells what the vendor sent.",
-    TaskFailed: "Read the vendor's reason; another `extend` makes (and pays for) a new task.",
+    TaskFailed: "Read the vendor's reason; `extend`, or --retry-failed (`batch`, `chain`), makes (and pays) it anew.",
+    JournalError: "Look at the file that the message names; another one (--journal) begins afresh, and pays again.",
+    MalformedResponse: "Check that --base-url or KLING_BASE_URL names the vendor's API; a gateway may be in trouble.",
     DownloadError: "See to the cause, then `kling-async download` goes on where it can; films are kept for 30 days.",
 }
 
