@@ -30,7 +30,7 @@ from kling_async import (
 from kling_async import __main__ as main_module
 from kling_async.cli import run
 from kling_async.cli.entry import main
-from kling_async.cli.exits import EXITS, code_of, common
+from kling_async.cli.exits import EXITS, common, exit_of
 from kling_async.cli.session import Session, advice, whereabouts
 from kling_async.version import VERSION
 
@@ -153,7 +153,7 @@ def test_each_code_stands_once() -> None:
     ids=lambda given: type(given).__name__,
 )
 def test_code_of_an_error(error: KlingError, code: int) -> None:
-    assert code_of(error) == code
+    assert exit_of(error).code == code
 
 
 @pytest.mark.parametrize(("codes", "code"), [([], 0), ([0, 0], 0), ([0, 9], 9), ([9, 9], 9), ([6, 9], 1)])
@@ -237,6 +237,7 @@ def test_another_key_is_3(shell: Shell, monkeypatch: pytest.MonkeyPatch) -> None
     said = shell("wait", "a", "b")
     assert said.code == 3
     assert sum("Error:" in line for line in said.err) == 1  # once for all
+    assert said.err[-1] == "To go on: kling-async wait a b"
 
 
 def test_error_of_the_system_names_its_file(shell: Shell) -> None:
@@ -348,7 +349,9 @@ def test_advice_is_for_a_shell(error: KlingError, words: str) -> None:
 def test_a_command_is_told_as_it_would_be_typed() -> None:
     session = Session(["wait"])
     session.base_url = "http://127.0.0.1:1"
-    told = session.again("wait", "it's", out="a film.mp4", timeout=90.0, omni=True, slots=None, quiet=False)
+    told = session.again(
+        "wait", ["it's"], {"--out": "a film.mp4", "--timeout": 90.0, "--omni": True, "--slots": None, "--quiet": False}
+    )
     assert told == (
         "kling-async wait 'it'\"'\"'s' --out 'a film.mp4' --timeout 90 --omni --base-url http://127.0.0.1:1"
     )

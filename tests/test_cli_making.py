@@ -113,7 +113,8 @@ def test_an_empty_wallet_is_4(shell: Shell) -> None:
     shell.simulator.script(Fault.code(1102, on="create"))
     said = shell(*EXTEND)
     assert said.code == 4
-    assert "resource pack" in said.err[-1]
+    assert "resource pack" in said.err[-2]
+    assert said.err[-1].startswith("To go on: kling-async extend --external-id kling-async-")
 
 
 def test_time_that_is_over_is_8_and_says_how_to_go_on(shell: Shell) -> None:

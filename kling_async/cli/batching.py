@@ -82,7 +82,6 @@ def batch(
         return carried(_foretold(session, wanted, wishes))
     if out is not None:
         out.mkdir(parents=True, exist_ok=True)
-    session.goes_on = session.same()
     return carried(_carried(session, wanted, wishes, OMNI if omni else EXTENSION))
 
 
@@ -116,6 +115,7 @@ async def _carried(session: Session, jobs: Jobs, wishes: _Wishes, kind: str) -> 
             board.moved(key, _SHOWN[step])
 
     async with session.client(slots=wishes.slots) as kling:
+        session.goes_on = session.same()
         session.screen.note(f"{len(jobs)} jobs for {kling.base_url}, remembered in {wishes.journal}")
         board, done = session.board(kind=kind, jobs=len(jobs), quiet=True), 0
         with board.shown():

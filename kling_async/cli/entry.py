@@ -71,7 +71,7 @@ def _told(session: Session, error: KlingError | OSError) -> int:
     if isinstance(error, KlingError):
         session.error(error)
         session.tell_how_to_go_on(error)
-        return exits.code_of(error)
+        return exits.exit_of(error).code
     # A file or folder that the user named.
     session.screen.error(f"{error.filename or 'the system'}: {error.strerror or error}")
     return exits.NOT_DONE

@@ -30,11 +30,13 @@ class Exit:
     Attributes:
         when: what it says to a script.
         errors: the errors that end in it.
+        is_final: whether the same once more would not mend it.
     """
 
     code: int
     when: str
     errors: tuple[type[KlingError], ...] = ()
+    is_final: bool = False
 
 
 DONE: Final = 0
@@ -45,23 +47,26 @@ INTERRUPTED: Final = 130
 EXITS: Final = (
     Exit(DONE, "all is done"),
     Exit(NOT_DONE, "something is not, or trouble of the API, the network or this machine"),
-    Exit(USAGE, "wrong usage: nothing was sent", (RequestError,)),
+    Exit(USAGE, "wrong usage: nothing was sent", (RequestError,), is_final=True),
     Exit(3, "credentials or settings are missing, or not accepted", (ConfigurationError, AuthenticationError)),
     Exit(4, "the account cannot pay, or may not do this from here", (AccountError, AddressNotAllowed)),
-    Exit(5, "the vendor refuses the request; nothing was made", (InvalidRequest, ContentRejected)),
-    Exit(6, "the vendor does not know this id", (NotFound,)),
+    Exit(5, "the vendor refuses the request; nothing was made", (InvalidRequest, ContentRejected), is_final=True),
+    Exit(6, "the vendor does not know this id", (NotFound,), is_final=True),
     Exit(7, "uncertain: a task may exist, and may cost money", (CreateUncertain,)),
     Exit(8, "the time to wait was over; the task goes on", (WaitTimeout,)),
-    Exit(9, "the task failed, or has no film", (TaskFailed, NoVideo, TaskVanished)),
+    Exit(9, "the task failed, or has no film", (TaskFailed, NoVideo, TaskVanished), is_final=True),
     Exit(10, "the film could not be fetched or saved", (DownloadError,)),
-    Exit(11, "the journal cannot be used", (JournalError,)),
+    Exit(11, "the journal cannot be used", (JournalError,), is_final=True),
     Exit(INTERRUPTED, "Ctrl-C; what was begun goes on at the vendor's"),
 )
 
 
-def code_of(error: KlingError) -> int:
-    """The exit code that this error ends in."""
-    return next((row.code for row in EXITS if isinstance(error, row.errors)), NOT_DONE)
+_TROUBLE: Final = next(row for row in EXITS if row.code == NOT_DONE)
+
+
+def exit_of(error: KlingError) -> Exit:
+    """What this error ends in."""
+    return next((row for row in EXITS if isinstance(error, row.errors)), _TROUBLE)
 
 
 def common(codes: list[int]) -> int:

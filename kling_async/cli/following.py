@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import suppress
 from functools import partial
 from pathlib import Path
@@ -12,10 +12,10 @@ from pathlib import Path
 import attrs
 
 from kling_async.cli.board import Board
-from kling_async.cli.exits import common
+from kling_async.cli.exits import common, exit_of
 from kling_async.cli.finding import Found
 from kling_async.cli.options import Target
-from kling_async.cli.session import TO_GO_ON, Session
+from kling_async.cli.session import Session
 from kling_async.client import KlingClient
 from kling_async.errors import APIError, KlingError
 from kling_async.models import Task
@@ -29,7 +29,7 @@ Begin = Callable[[], Awaitable[Found]]
 _LATELY = 100  # tasks, from which is learnt how long they take
 
 
-@attrs.define
+@attrs.frozen
 class Wishes:
     """What is done with each task.
 
@@ -78,32 +78,39 @@ class Followers:
         if wishes.waits and wishes.timeout != DEFAULT_WAIT_SECONDS:
             timeout = "none" if wishes.timeout is None else wishes.timeout
         command = "wait" if wishes.waits else "download"
-        return self._session.again(command, *self._pending, omni=wishes.omni, out=wishes.out, timeout=timeout)
+        options = {"--omni": wishes.omni, "--out": wishes.out, "--timeout": timeout}
+        return self._session.again(command, self._pending, options)
 
     async def _one(self, key: str, begin: Begin) -> int:
-        outcome, kind, name = Outcome(key), None, key
+        last: tuple[str | None, Outcome] = (None, Outcome(key))
         try:
-            one = await begin()
-            kind, name = one.kind, one.name
-            outcome = Outcome(name, one.task)
-            self._named(key, name)
-            self._moved(name, one.task)
-            self._learn_from(one.resource)
-            if self._wishes.waits:
-                async for task in one.resource.events([one.task], timeout=self._wishes.timeout):
-                    outcome = Outcome(name, task)
-                    self._moved(name, task)
-                outcome = Outcome(name, await one.resource.wait(outcome.task or one.task))
-            path = await self._saved(name, outcome.task or one.task)
-            outcome = attrs.evolve(outcome, path=path)
+            async for seen in self._course(key, begin):
+                last = seen
+            kind, outcome = last
         except KlingError as error:
             if isinstance(error, APIError) and error.refuses_all:
                 raise  # once for all, not once for each
-            outcome = attrs.evolve(outcome, error=error)
-        if not isinstance(outcome.error, TO_GO_ON):
-            self._pending.pop(name)
-        self._board.over(name, outcome.task)
+            kind, outcome = last[0], attrs.evolve(last[1], error=error)
+        if outcome.error is None or exit_of(outcome.error).is_final:
+            self._pending.pop(outcome.key)
+        self._board.over(outcome.key, outcome.task)
         return self._session.outcome(outcome, kind)
+
+    async def _course(self, key: str, begin: Begin) -> AsyncIterator[tuple[str, Outcome]]:
+        """The kind of a task, and the task as far as it is, up to its end and its film."""
+        one = await begin()
+        name, task = one.name, one.task
+        self._named(key, name)
+        self._moved(name, task)
+        yield one.kind, Outcome(name, task)
+        if self._wishes.waits:
+            self._learn_from(one.resource)
+            async for seen in one.resource.events([one.task], timeout=self._wishes.timeout):
+                task = seen
+                self._moved(name, task)
+                yield one.kind, Outcome(name, task)
+            task = await one.resource.wait(task)  # which says why there is no film, where there is none
+        yield one.kind, Outcome(name, task, path=await self._saved(name, task))
 
     def _named(self, key: str, name: str) -> None:
         """What was called by a key is called by its own name from now on."""
@@ -122,7 +129,7 @@ class Followers:
 
     def _learn_from(self, resource: TaskResource) -> None:
         """Asks once how long the account's tasks took lately, if anybody looks."""
-        if not self._learning and self._wishes.waits and self._session.screen.front is not None:
+        if not self._learning and self._session.screen.front is not None:
             self._learning.add(asyncio.create_task(self._learn(resource)))
 
     async def _learn(self, resource: TaskResource) -> None:

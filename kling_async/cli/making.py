@@ -143,10 +143,10 @@ def made(session: Session, request: Request, wishes: Wishes, *, slots: int | Non
     if wishes.out is not None and not wishes.waits:
         raise click.UsageError("--no-wait leaves before there is a film for --out; give one of them")
     external_id = request.external_task_id or ""
-    session.goes_on = session.same(external_id=external_id)
 
     async def work() -> int:
         async with session.client(slots=slots) as kling:
+            session.goes_on = session.same("--external-id", external_id)
             board = session.board(kind=OMNI if wishes.omni else EXTENSION)
             followers = Followers(session, kling, board, wishes)
 

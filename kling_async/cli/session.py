@@ -5,14 +5,14 @@ from __future__ import annotations
 import logging
 import os
 import shlex
-from collections.abc import Callable, Mapping, Sequence
-from typing import Protocol, TypeVar
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Protocol
 
 import click
 
 from kling_async.cli import records
 from kling_async.cli.board import ONE_TO_SEVERAL_MINUTES, Board
-from kling_async.cli.exits import DONE, code_of
+from kling_async.cli.exits import DONE, exit_of
 from kling_async.cli.finding import EXTENSION
 from kling_async.cli.screen import Screen
 from kling_async.cli.texts import ended
@@ -24,11 +24,7 @@ from kling_async.runtime.carry import Outcome
 from kling_async.simulator import Simulator
 from kling_async.simulator.callbacks import is_near
 
-_T = TypeVar("_T")
-
 PROGRAM = "kling-async"
-TO_GO_ON = (WaitTimeout, DownloadError, CreateUncertain)
-"""What the same once more may mend."""
 
 
 class Connect(Protocol):
@@ -71,25 +67,23 @@ class Session:
         self._simulated = bool(told)
         return kling
 
-    def again(self, command: str, *words: str, **options: object) -> str:
+    def again(self, command: str, words: Iterable[str], options: Mapping[str, object]) -> str:
         """A command as it would be typed: options that are `None` or false are left out."""
         typed = [PROGRAM, command, *words]
-        for name, value in {**options, "json": self.json, "base_url": self.base_url}.items():
-            flag = _flag(name)
+        for flag, value in {**options, "--json": self.json, "--base-url": self.base_url}.items():
             if value is True:
                 typed.append(flag)
             elif value is not None and value is not False:
                 typed += [flag, f"{value:g}" if isinstance(value, float) else str(value)]
         return shlex.join(typed)
 
-    def same(self, **options: str) -> Callable[[], str]:
-        """Tells this very command, with these options as well."""
-        typed = {word.partition("=")[0] for word in self.arguments}
-        new = {_flag(name): value for name, value in options.items() if _flag(name) not in typed}
-        more = [word for option in new.items() for word in option]
+    def same(self, *more: str) -> Callable[[], str]:
+        """Tells this very command, with one option more if it has not been given."""
+        is_given = any(word.partition("=")[0] in more[:1] for word in self.arguments)
         place = self.arguments.index(click.get_current_context().info_name or "") + 1
-        whole = shlex.join([PROGRAM, *self.arguments[:place], *more, *self.arguments[place:]])
-        return lambda: whole
+        added = () if is_given else more
+        typed = shlex.join([PROGRAM, *self.arguments[:place], *added, *self.arguments[place:]])
+        return lambda: typed
 
     def board(self, *, kind: str, jobs: int | None = None, quiet: bool = False) -> Board:
         """What shows things under way; see `Board`."""
@@ -102,7 +96,7 @@ class Session:
             self.screen.record(records.of_outcome(outcome, kind))
         if outcome.error is not None:
             self.error(outcome.error, about=outcome.key)
-            return code_of(outcome.error)
+            return exit_of(outcome.error).code
         if not self.json:
             self.screen.good(ended(outcome))
         return DONE
@@ -115,7 +109,7 @@ class Session:
 
     def tell_how_to_go_on(self, error: KlingError) -> None:
         """Tells the command that goes on, where that may mend the error."""
-        if isinstance(error, TO_GO_ON) and self.goes_on is not None:
+        if self.goes_on is not None and not exit_of(error).is_final:
             self.screen.note(f"To go on: {self.goes_on()}")
 
 
@@ -128,10 +122,6 @@ _ADVICE: Mapping[type[KlingError], str] = {
     MalformedResponse: "Check that --base-url or KLING_BASE_URL names the vendor's API; a gateway may be in trouble.",
     DownloadError: "See to the cause, then `kling-async download` goes on where it can; films are kept for 30 days.",
 }
-
-
-def _flag(name: str) -> str:
-    return f"--{name.replace('_', '-')}"
 
 
 def advice(error: KlingError) -> str:
