@@ -57,6 +57,7 @@ from kling_async.runtime.callback_store import AnyCallbackStore, CallbackStore
 from kling_async.runtime.callbacks import Callbacks
 from kling_async.runtime.carry import Outcome
 from kling_async.runtime.chain import Chain
+from kling_async.runtime.network import Network
 from kling_async.runtime.pager import Pager
 
 __all__ = [
@@ -86,6 +87,7 @@ __all__ = [
     "KlingClient",
     "KlingError",
     "MalformedResponse",
+    "Network",
     "NoVideo",
     "NotFound",
     "OmniVideo",

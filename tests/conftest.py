@@ -8,10 +8,10 @@ from pathlib import Path
 
 import pytest
 from shell import SETTINGS, Shell, Vendor
-from virtual import VirtualLoop, wall
 
 from kling_async import ApiKey, KlingClient, PollPolicy
 from kling_async.simulator import Simulator
+from kling_async.testing import VirtualLoop, wall
 
 
 def pytest_asyncio_loop_factories(

@@ -8,13 +8,13 @@ from datetime import UTC, datetime, timedelta
 from itertools import pairwise
 
 import pytest
-from virtual import wall
 
 from kling_async import AccessKey, ClientClosed, KlingClient, RateLimited, TransportError, spec
 from kling_async.runtime.transport import Transport
 from kling_async.simulator import Fault, Simulator
 from kling_async.simulator.engine import Engine
 from kling_async.simulator.wire import Reply
+from kling_async.testing import wall
 
 START = datetime(2026, 1, 1, tzinfo=UTC)
 END = START + timedelta(days=30)

@@ -16,7 +16,6 @@ from typing import Any
 import attrs
 import av
 import pytest
-from virtual import wall
 
 from kling_async import (
     AccountError,
@@ -35,6 +34,7 @@ from kling_async import (
     WaitTimeout,
 )
 from kling_async.simulator import Fault, Simulator
+from kling_async.testing import wall
 
 SOURCE = Video("original-video-id", duration=Decimal(5))
 

@@ -33,6 +33,7 @@ PUBLIC = [
     "KlingClient",
     "KlingError",
     "MalformedResponse",
+    "Network",
     "NoVideo",
     "NotFound",
     "OmniVideo",

@@ -8,7 +8,6 @@ from decimal import Decimal
 from typing import Any
 
 import pytest
-from virtual import wall
 
 from kling_async import (
     AccountError,
@@ -30,6 +29,7 @@ from kling_async import (
     WaitTimeout,
 )
 from kling_async.simulator import Fault, Simulator
+from kling_async.testing import wall
 
 SHOT = OmniVideoRequest(
     prompt="Based on <<<video_1>>>, generate the next shot",

@@ -17,7 +17,6 @@ from urllib.parse import urlsplit
 
 import aiohttp
 import pytest
-from virtual import wall
 
 from kling_async import (
     InvalidRequest,
@@ -34,6 +33,7 @@ from kling_async import (
 )
 from kling_async.rules.wire import Envelope, read_task
 from kling_async.simulator import Simulator
+from kling_async.testing import wall
 
 SOURCE = "original-video-id"  # the id that the specification's example extends
 
