@@ -17,6 +17,7 @@ import pytest
 
 from kling_async import KlingClient, PollPolicy, SlotPolicy
 from kling_async.cli import run
+from kling_async.events import OnEvent
 from kling_async.simulator import Simulator
 
 # The command line, but for policies whose defaults are made for minutes.
@@ -106,9 +107,9 @@ def flags(fields: Mapping[str, str]) -> list[str]:
     return [word for name, value in fields.items() for word in (f"--{name.replace('_', '-')}", value)]
 
 
-def impatient(*, base_url: str | None, slots: SlotPolicy) -> KlingClient:
+def impatient(*, base_url: str | None, slots: SlotPolicy, on_event: OnEvent | None) -> KlingClient:
     """A client whose polls do not wait."""
-    return KlingClient(base_url=base_url, slots=slots, polling=PollPolicy(interval=0.05))
+    return KlingClient(base_url=base_url, slots=slots, on_event=on_event, polling=PollPolicy(interval=0.05))
 
 
 def module(*arguments: str, code: str = "", **environment: str) -> subprocess.CompletedProcess[str]:

@@ -32,6 +32,7 @@ from kling_async.cli import run
 from kling_async.cli.entry import main
 from kling_async.cli.exits import EXITS, common, exit_of
 from kling_async.cli.session import Session, advice, whereabouts
+from kling_async.events import OnEvent
 from kling_async.version import VERSION
 
 COMMANDS = ["extend", "chain", "omni", "batch", "wait", "download", "list", "show", "costs", "demo", "simulate"]
@@ -247,7 +248,7 @@ def test_error_of_the_system_names_its_file(shell: Shell) -> None:
 
 
 def failing(error: BaseException) -> object:
-    def connect(*, base_url: str | None, slots: SlotPolicy) -> KlingClient:
+    def connect(*, base_url: str | None, slots: SlotPolicy, on_event: OnEvent | None) -> KlingClient:
         raise error
 
     return connect

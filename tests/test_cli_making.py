@@ -50,7 +50,7 @@ def test_a_film_is_saved(shell: Shell) -> None:
 def test_each_state_is_a_plain_line_where_no_terminal_is(shell: Shell) -> None:
     said = shell(*EXTEND, "--out", "film.mp4")
     states = [line.partition(": ")[2] for line in said.err[1:]]
-    assert states[0] == "creating, or in line for a slot"
+    assert states[0] == "creating"
     assert states[1] == "submitted"
     assert states[-1] == "downloading"
     assert not any("\x1b" in line for line in said.err + said.out)
@@ -164,7 +164,7 @@ def test_ctrl_c_tells_how_to_wait_for_what_was_accepted(
 def test_ctrl_c_before_that_tells_a_command_that_makes_nothing_twice(
     shell: Shell, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    interrupt_at(monkeypatch, "in line for a slot")
+    interrupt_at(monkeypatch, ": creating")
     said = shell(*EXTEND, "--prompt", "it's on")
     words = shlex.split(said.err[-1])
     assert said.code == 130
@@ -173,9 +173,17 @@ def test_ctrl_c_before_that_tells_a_command_that_makes_nothing_twice(
 
 
 def test_an_external_id_that_was_given_is_not_told_twice(shell: Shell, monkeypatch: pytest.MonkeyPatch) -> None:
-    interrupt_at(monkeypatch, "in line for a slot")
+    interrupt_at(monkeypatch, ": creating")
     said = shell(*EXTEND, "--external-id=order-9")
     assert said.err[-1] == "  kling-async extend original-video-id --external-id=order-9"
+
+
+def test_a_line_for_a_slot_is_told(shell: Shell, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(shell.simulator.engine, "slots", 0)
+    interrupt_at(monkeypatch, "others hold them all")
+    said = shell(*EXTEND, "--external-id", "order-10")
+    assert said.code == 130
+    assert "order-10: in line for a slot, others hold them all" in said.err
 
 
 # --- omni ------------------------------------------------------------------------------------------------------------

@@ -13,6 +13,7 @@ from kling_async.cli.interrupt import carried
 from kling_async.cli.options import Target, bounded, prompt_of, prompted, saving, slotted, telling
 from kling_async.cli.session import PROGRAM, Session
 from kling_async.client import KlingClient
+from kling_async.events import Event, QueuedForSlot
 from kling_async.requests import OmniVideoRequest, VideoExtendRequest
 from kling_async.runtime.carry import Request
 
@@ -145,13 +146,17 @@ def made(session: Session, request: Request, wishes: Wishes, *, slots: int | Non
     external_id = request.external_task_id or ""
 
     async def work() -> int:
-        async with session.client(slots=slots) as kling:
+        def heard(event: Event) -> None:
+            if isinstance(event, QueuedForSlot):
+                board.moved(external_id, f"in line for a slot{', others hold them all' if event.foreign else ''}")
+
+        async with session.client(slots=slots, on_event=heard) as kling:
             session.goes_on = session.same("--external-id", external_id)
             board = session.board(kind=OMNI if wishes.omni else EXTENSION)
             followers = Followers(session, kling, board, wishes)
 
             async def begin() -> Found:
-                board.moved(external_id, "creating, or in line for a slot")
+                board.moved(external_id, "creating")
                 one = await _created(kling, request)
                 if wishes.waits:
                     session.goes_on = followers.again

@@ -18,6 +18,7 @@ from kling_async.cli.screen import Screen
 from kling_async.cli.texts import ended
 from kling_async.client import KlingClient
 from kling_async.errors import CreateUncertain, DownloadError, JournalError, KlingError, MalformedResponse
+from kling_async.events import OnEvent
 from kling_async.models import NoVideo, TaskFailed, WaitTimeout
 from kling_async.policies import SlotPolicy
 from kling_async.runtime.carry import Outcome
@@ -30,7 +31,7 @@ PROGRAM = "kling-async"
 class Connect(Protocol):
     """What makes the client of a run."""
 
-    def __call__(self, *, base_url: str | None, slots: SlotPolicy) -> KlingClient:
+    def __call__(self, *, base_url: str | None, slots: SlotPolicy, on_event: OnEvent | None) -> KlingClient:
         """The client."""
 
 
@@ -57,11 +58,11 @@ class Session:
         self._connect = connect
         self._simulated = False
 
-    def client(self, *, slots: int | None = None) -> KlingClient:
+    def client(self, *, slots: int | None = None, on_event: OnEvent | None = None) -> KlingClient:
         """The client, and who it talks to where that is not the live service."""
         if self.debug:
             logging.getLogger("kling_async").setLevel(logging.INFO)
-        kling = self._connect(base_url=self.base_url, slots=SlotPolicy(limit=slots))
+        kling = self._connect(base_url=self.base_url, slots=SlotPolicy(limit=slots), on_event=on_event)
         if told := whereabouts(kling.base_url, os.environ):
             self.screen.note(told)
         self._simulated = bool(told)
