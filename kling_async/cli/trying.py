@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from decimal import Decimal
+from pathlib import Path
 
 import click
 
@@ -72,4 +73,6 @@ async def _shown(session: Session, out: Target, seconds: int, task_seconds: floa
     async with KlingClient.simulated(simulator, polling=polling) as kling:
         session.screen.note(f"Simulator at {simulator.url}, built in: no account, no money, no real films.")
         chain = kling.video_extend.extend_to(_SOURCE, seconds=seconds, prompts=_PROMPTS)
-        return await walked(session, kling, chain, out, Board(session.screen))
+        code = await walked(session, kling, chain, out, Board(session.screen))
+    session.screen.note(f"It is in {Path(out.given).resolve()}: open it in any player.")
+    return code
