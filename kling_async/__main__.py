@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import sys
 
 
@@ -15,6 +16,10 @@ def main() -> int:
             raise
         sys.stderr.write(f"kling-async needs {missing}: pip install 'kling_async[cli]'\n")
         return 2
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            # A letter that the terminal does not know must not end a wait for what is paid.
+            stream.reconfigure(errors="backslashreplace")
     return run(sys.argv[1:])
 
 

@@ -76,6 +76,7 @@ WEBHOOK_TIMESTAMP: Final = "webhook-timestamp"  # Unix seconds, not milliseconds
 WEBHOOK_SIGNATURE: Final = "webhook-signature"  # `v1,<base64>`, several with blanks between while a secret rotates
 WEBHOOK_VERSION: Final = "v1"
 WEBHOOK_SECRET_PREFIX: Final = "whsec_"  # noqa: S105 - what a secret begins with
+WEBHOOK_SECRET_MIN_BYTES: Final = 16  # assumed: the scheme asks for 24, and what is much shorter can be guessed
 WEBHOOK_TOLERANCE_SECONDS: Final = 300
 CALLBACK_MAX_BYTES: Final = 256 * 1024  # assumed: a task's record has about one KiB
 

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+from pathlib import Path
 
 import pytest
+from shell import SETTINGS, Shell, Vendor
 
 from kling_async import ApiKey, KlingClient, PollPolicy
 from kling_async.simulator import Simulator
@@ -45,3 +47,27 @@ async def kling(simulator: Simulator) -> AsyncIterator[KlingClient]:
         ApiKey(simulator.api_key), base_url=simulator.url, wall=wall, draw=lambda: 0.5, polling=PollPolicy(interval=5.0)
     ) as client:
         yield client
+
+
+@pytest.fixture(scope="session")
+def vendor() -> Iterator[Simulator]:
+    """A simulator in a thread of its own, in real time."""
+    vendor = Vendor()
+    yield vendor.simulator
+    vendor.stop()
+
+
+@pytest.fixture
+def no_settings(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """An empty folder, and an environment that says nothing to the command line."""
+    for name in SETTINGS:
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.chdir(tmp_path)
+
+
+@pytest.fixture
+def shell(
+    vendor: Simulator, no_settings: None, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> Shell:
+    """Runs commands on an account of the simulator."""
+    return Shell(vendor, monkeypatch, capsys)

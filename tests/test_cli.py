@@ -1,117 +1,165 @@
-"""The command line: its exit codes, and errors without a traceback."""
+"""The command line as a whole: its exit codes, where it says what, and errors without a traceback."""
 
 from __future__ import annotations
 
-import asyncio
 import io
-import json
 import os
+import re
 import runpy
-import signal
 import socket
-import sqlite3
 import subprocess
 import sys
-import time
-from collections.abc import Iterator
-from contextlib import closing, suppress
 from pathlib import Path
-from threading import Event, Thread
 
+import click
 import pytest
-from rich.console import Console
+from shell import IMPATIENT, Said, Shell, module
 
-from kling_async import KlingClient, Outcome, PollPolicy, RequestError, cli
+from kling_async import (
+    CreateUncertain,
+    KlingClient,
+    KlingError,
+    NoVideo,
+    SlotPolicy,
+    Task,
+    TaskFailed,
+    TaskStatus,
+    WaitTimeout,
+    errors,
+)
 from kling_async import __main__ as main_module
 from kling_async.cli import run
-from kling_async.simulator import Simulator
+from kling_async.cli.entry import main
+from kling_async.cli.exits import EXITS, common, exit_of
+from kling_async.cli.session import Session, advice, whereabouts
+from kling_async.events import OnEvent
 from kling_async.version import VERSION
 
-JOBS = '{"key": "a", "video_id": "original-video-id"}\n{"key": "b", "video_id": "original-video-id", "mode": "pro"}\n'
-OMNI = {
-    "key": "o",
-    "model_name": "kling-video-o1",
-    "prompt": "<<<video_1>>> goes on",
-    "video_list": [{"video_url": "https://example.com/a.mp4"}],
-}
+COMMANDS = ["extend", "chain", "omni", "batch", "wait", "download", "list", "show", "costs", "demo", "simulate"]
+TASK = Task("t-1", TaskStatus.FAILED)
+README = Path(__file__).parent.parent / "README.md"
 
 
-class Vendor:
-    """A simulator in a thread of its own, for commands that block."""
-
-    def __init__(self) -> None:
-        self.simulator: Simulator
-        self._ready = Event()
-        self._thread = Thread(target=lambda: asyncio.run(self._serve()))
-        self._thread.start()
-        self._ready.wait()
-
-    async def _serve(self) -> None:
-        self._loop = asyncio.get_running_loop()
-        self._stop = asyncio.Event()
-        async with Simulator(task_seconds=0.05, submitted_seconds=0.01) as self.simulator:
-            self._ready.set()
-            await self._stop.wait()
-
-    def stop(self) -> None:
-        self._loop.call_soon_threadsafe(self._stop.set)
-        self._thread.join()
+# --- help ------------------------------------------------------------------------------------------------------------
 
 
-@pytest.fixture(scope="module")
-def vendor() -> Iterator[Simulator]:
-    vendor = Vendor()
-    yield vendor.simulator
-    vendor.stop()
+def test_version_is_told(shell: Shell) -> None:
+    assert VERSION in shell("--version").out[0]
 
 
-@pytest.fixture(autouse=True)
-def _environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    for name in ("KLING_ACCESS_KEY", "KLING_SECRET_KEY", "KLING_BASE_URL", "KLING_API_KEY"):
-        monkeypatch.delenv(name, raising=False)
-    monkeypatch.chdir(tmp_path)
-    Path("jobs.jsonl").write_text(JOBS, "utf-8")
+def test_help_names_the_commands_in_their_order(shell: Shell) -> None:
+    shown = re.findall(r"^  (\w+) ", "\n".join(shell("--help").out).partition("Commands:")[2], re.MULTILINE)
+    assert shown[: len(COMMANDS)] == COMMANDS
 
 
-@pytest.fixture
-def account(vendor: Simulator, monkeypatch: pytest.MonkeyPatch) -> Simulator:
-    """The settings of an account, and polls that do not wait."""
-    monkeypatch.setenv("KLING_BASE_URL", vendor.url)
-    monkeypatch.setenv("KLING_API_KEY", vendor.api_key)
-    monkeypatch.setattr(cli, "KlingClient", lambda **options: KlingClient(polling=QUICK, **options))
-    return vendor
+@pytest.mark.parametrize("command", COMMANDS)
+def test_help_of_each_command_has_examples(shell: Shell, command: str) -> None:
+    said = shell(command, "--help")
+    text = "\n".join(said.out)
+    assert said.code == 0
+    assert re.search(r"(?i)examples?:\n +(.*\| )?kling-async " + command, text), text
 
 
-QUICK = PollPolicy(interval=0.05)
-BATCH = ["batch", "jobs.jsonl", "--journal", "run.sqlite3"]
+@pytest.mark.parametrize("command", COMMANDS[:-1])
+def test_examples_name_options_that_there_are(command: str) -> None:
+    found = main.commands[command]
+    examples = (found.help or "").partition("Examples:")[2]
+    options = {option for parameter in found.params for option in parameter.opts}
+    own = "\n".join(line for line in re.split(r"[|\n]", examples) if f"kling-async {command} " in line)
+    assert set(re.findall(r"--[a-z-]+", own)) <= options
 
 
-def told(capsys: pytest.CaptureFixture[str]) -> tuple[list[str], list[str]]:
-    """The lines on standard output and on standard error."""
-    captured = capsys.readouterr()
-    assert "Traceback" not in captured.err
-    return captured.out.splitlines(), captured.err.splitlines()
+def test_help_shows_the_exit_codes(shell: Shell) -> None:
+    text = " ".join("\n".join(shell("--help").out).partition("Exit codes:")[2].split())
+    for row in EXITS:
+        assert f"{row.code} {row.when}" in text
 
 
-def module(*arguments: str, code: str = "", **environment: str) -> subprocess.CompletedProcess[str]:
-    """`python -W error -m kling_async ...`, or some code in its place."""
-    command = [sys.executable, "-W", "error", *(["-c", code] if code else ["-m", "kling_async"]), *arguments]
-    settings = {**os.environ, **environment}
-    return subprocess.run(command, capture_output=True, text=True, env=settings, check=False)  # noqa: S603
+def test_readme_shows_the_exit_codes() -> None:
+    rows = ["| code | when | errors |", "|---|---|---|"]
+    for row in EXITS:
+        rows.append(f"| {row.code} | {row.when} | {', '.join(f'`{kind.__name__}`' for kind in row.errors)} |")
+    assert "\n".join(rows) in README.read_text("utf-8")
 
 
-# --- in this process -------------------------------------------------------------------------------------------------
+def test_readme_names_every_command() -> None:
+    table = README.read_text("utf-8").partition("## From the shell")[2].partition("```")[0]
+    assert re.findall(r"^\| `(\w+)`", table, re.MULTILINE) == COMMANDS
 
 
-def test_version_is_told(capsys: pytest.CaptureFixture[str]) -> None:
-    assert run(["--version"]) == 0
-    assert VERSION in told(capsys)[0][0]
+def members(what: str) -> set[str]:
+    """The members that README documents for something."""
+    table = README.read_text("utf-8").partition("<!-- json members -->")[2].partition("\n\n")[0]
+    row = next(row for row in table.splitlines() if row.startswith(f"| {what}"))
+    return set(re.findall(r"`(\w+)`", row.rsplit("|", 2)[1]))
 
 
-def test_help_names_the_commands(capsys: pytest.CaptureFixture[str]) -> None:
-    assert run(["--help"]) == 0
-    text = "\n".join(told(capsys)[0])
-    assert all(f"\n  {command} " in text for command in ("demo", "simulate", "batch"))
+def names(value: object) -> set[str]:
+    """The members of a record, those within it too."""
+    if isinstance(value, list):
+        return set().union(*map(names, value))
+    return set(value).union(*map(names, value.values())) if isinstance(value, dict) else set()
+
+
+def test_readme_names_the_members_of_json(shell: Shell) -> None:
+    task = shell.task()
+    Path("jobs.jsonl").write_text('{"key": "a", "video_id": "original-video-id"}', "utf-8")
+    known, ended = members("a task"), members("what became of it")
+    assert names(shell("show", task, "--json").records) == known
+    assert names(shell("wait", task, "no-such-task", "--json").records) == known | ended
+    assert names(shell("costs", "--json").records) == members("`costs`")
+    dry = shell("batch", "jobs.jsonl", "--journal", "run.sqlite3", "--dry-run", "--json")
+    assert names(dry.records) == members("`batch --dry-run`")
+
+
+@pytest.mark.parametrize("shell_name", ["bash", "zsh", "fish"])
+def test_completion_is_clicks_own(shell_name: str) -> None:
+    said = module(_KLING_ASYNC_COMPLETE=f"{shell_name}_source")
+    assert (said.returncode, said.stderr) == (0, "")
+    assert "_KLING_ASYNC_COMPLETE" in said.stdout
+
+
+def test_completion_knows_models() -> None:
+    said = module(_KLING_ASYNC_COMPLETE="bash_complete", COMP_WORDS="kling-async extend --model ", COMP_CWORD="3")
+    assert [line.partition(",")[2] for line in said.stdout.splitlines()] == ["kling-v1", "kling-v1-5", "kling-v1-6"]
+
+
+# --- exit codes ------------------------------------------------------------------------------------------------------
+
+
+def test_each_code_stands_once() -> None:
+    codes = [row.code for row in EXITS]
+    assert codes == sorted(set(codes))
+    assert {0, 1, 2, 130} <= set(codes)
+
+
+@pytest.mark.parametrize(
+    ("error", "code"),
+    [
+        (errors.ServerError("no", code=5000, http_status=500), 1),
+        (errors.TransportError("no", sent=False), 1),
+        (errors.RequestError("no"), 2),
+        (errors.ConfigurationError("no"), 3),
+        (errors.AuthenticationError("no", code=1000, http_status=401), 3),
+        (errors.AccountError("no", code=1102, http_status=429), 4),
+        (errors.AddressNotAllowed("no", code=1304, http_status=429), 4),
+        (errors.ContentRejected("no", code=1301, http_status=400), 5),
+        (errors.NotFound("no", code=1203, http_status=404), 6),
+        (CreateUncertain("no", external_task_id="e-1"), 7),
+        (WaitTimeout("no", pending=(TASK,)), 8),
+        (TaskFailed("no", task=TASK), 9),
+        (errors.DownloadError("no"), 10),
+        (errors.JournalError("no"), 11),
+    ],
+    ids=lambda given: type(given).__name__,
+)
+def test_code_of_an_error(error: KlingError, code: int) -> None:
+    assert exit_of(error).code == code
+
+
+@pytest.mark.parametrize(("codes", "code"), [([], 0), ([0, 0], 0), ([0, 9], 9), ([9, 9], 9), ([6, 9], 1)])
+def test_code_of_several_is_theirs_where_they_agree(codes: list[int], code: int) -> None:
+    assert common(codes) == code
 
 
 @pytest.mark.parametrize(
@@ -123,244 +171,235 @@ def test_help_names_the_commands(capsys: pytest.CaptureFixture[str]) -> None:
         ["batch", "nowhere.jsonl", "--journal", "run.sqlite3"],
         ["batch", ".", "--journal", "run.sqlite3"],
         ["batch", "jobs.jsonl", "--journal", "."],
-        [*BATCH, "--slots", "0"],
-        [*BATCH, "--timeout", "-1"],
-        [*BATCH, "--out", "jobs.jsonl"],
-        [*BATCH, "--surplus"],
+        ["batch", "jobs.jsonl", "--journal", "run.sqlite3", "--slots", "0"],
+        ["batch", "jobs.jsonl", "--journal", "run.sqlite3", "--timeout", "-1"],
+        ["batch", "jobs.jsonl", "--journal", "run.sqlite3", "--out", "jobs.jsonl"],
+        ["batch", "jobs.jsonl", "--journal", "run.sqlite3", "--surplus"],
         ["demo", "--task-seconds", "soon"],
         ["demo", "--out", "nowhere/film.mp4"],
-        ["demo", "--out", "."],
+        ["demo", "--seconds", "181"],
+        ["extend"],
+        ["extend", "original-video-id", "--model", "kling-v9"],
+        ["extend", "original-video-id", "--prompt", "a", "--prompt-file", "jobs.jsonl"],
+        ["extend", "original-video-id", "--prompt-file", "nowhere.txt"],
+        ["extend", "original-video-id", "--prompt-file", "bytes.txt"],
+        ["extend", "original-video-id", "--prompt-file", "empty.txt"],
+        ["extend", "original-video-id", "--prompt-file", "-"],
+        ["extend", "original-video-id", "--no-wait", "--out", "film.mp4"],
+        ["extend", "original-video-id", "--timeout", "soon"],
+        ["extend", "original-video-id", "--timeout", "nan"],
+        ["extend", " blanks "],
+        ["extend", "original-video-id", "--external-id", ""],
+        ["extend", "original-video-id", "--prompt", "p" * 2501],
+        ["chain", "original-video-id"],
+        ["chain", "original-video-id", "--seconds", "181"],
+        ["chain", "original-video-id", "--seconds", "60", "--source-seconds", "0"],
+        ["chain", "original-video-id", "--seconds", "60", "--source-seconds", "soon"],
+        ["omni", "not an address"],
+        ["wait"],
+        ["wait", "a", "b", "--out", "film.mp4"],
+        ["wait", "a", "--out", "nowhere/film.mp4"],
+        ["download", "a", "b", "--out", "film.mp4"],
+        ["list", "--since", "soon"],
+        ["list", "--since", "999999999d"],
+        ["list", "--status", "done"],
+        ["list", "--limit", "0"],
+        ["simulate", "--port", "none"],
     ],
-    ids=" ".join,
+    ids=lambda arguments: " ".join(arguments)[:60],
 )
-def test_wrong_usage_is_2(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
-    assert run(arguments) == 2
-    assert told(capsys)[1][-1].startswith("Error: ")
+def test_wrong_usage_is_2_and_sends_nothing(shell: Shell, arguments: list[str]) -> None:
+    Path("jobs.jsonl").touch()
+    Path("empty.txt").write_text("\n", "utf-8")
+    Path("bytes.txt").write_bytes(b"\xff\xfe")
+    before = shell.simulator.engine.requests.total()
+    said = shell(*arguments)
+    assert (said.code, said.out) == (2, [])
+    assert "rror: " in said.err[-1]
+    assert shell.simulator.engine.requests.total() == before
 
 
-def test_simulate_passes_its_options_on(capsys: pytest.CaptureFixture[str]) -> None:
-    with pytest.raises(SystemExit, match="2"):
-        run(["simulate", "--port", "none"])
-    assert "usage: kling-async simulate" in told(capsys)[1][0]
+def test_a_folder_that_cannot_be_written_is_2(shell: Shell, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(os, "access", lambda *_: False)
+    said = shell("demo")
+    assert said.code == 2
+    assert "is not writable" in said.err[-1]
 
 
-def test_simulate_gives_its_own_exit_code(capsys: pytest.CaptureFixture[str]) -> None:
-    with socket.create_server(("127.0.0.1", 0)) as taken:
-        assert run(["simulate", "--port", str(taken.getsockname()[1])]) == 1
-    assert told(capsys)[1][0].startswith("kling-async simulate: cannot listen")
+def test_no_credentials_is_3_and_says_what_to_set(shell: Shell, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("KLING_API_KEY")
+    said = shell("list")
+    assert said.code == 3
+    assert "KLING_API_KEY" in said.err[-1]
 
 
-def test_demo_saves_a_film(capsys: pytest.CaptureFixture[str]) -> None:
-    assert run(["demo", "--task-seconds", "0.01", "--out", "film.mp4"]) == 0
-    assert Path("film.mp4").read_bytes()[4:8] == b"ftyp"
-    assert "this costs nothing" in told(capsys)[0][0]
+def test_another_key_is_3(shell: Shell, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("KLING_API_KEY", "k" * 20)
+    said = shell("wait", "a", "b")
+    assert said.code == 3
+    assert sum("Error:" in line for line in said.err) == 1  # once for all
+    assert said.err[-1] == "To go on: kling-async wait a b"
 
 
-async def test_terminal_shows_a_line_that_moves() -> None:
-    async def work() -> str:
-        return "done"
-
-    console = Console(force_terminal=True, file=io.StringIO())
-    assert await cli._shown(console, "working", work) == "done"
+def test_error_of_the_system_names_its_file(shell: Shell) -> None:
+    Path("jobs.jsonl").touch()
+    said = shell("batch", "jobs.jsonl", "--journal", "run.sqlite3", "--out", "jobs.jsonl/films")
+    assert (said.code, said.err) == (1, ["Error: jobs.jsonl/films: Not a directory"])
 
 
-@pytest.mark.usefixtures("account")
-def test_batch_carries_out_each_job(account: Simulator, capsys: pytest.CaptureFixture[str]) -> None:
-    before = len(account.accepted)
-    assert run([*BATCH, "--out", "films", "--slots", "2", "--timeout", "60"]) == 0
-    out, err = told(capsys)
-    assert sorted(file.name for file in Path("films").iterdir()) == ["a.mp4", "b.mp4"]
-    assert (out[-1], err, len(account.accepted) - before) == ("2 of 2 jobs are done.", [], 2)
-    assert any(line.startswith("a: video ") and line.endswith("films/a.mp4") for line in out)
+def failing(error: BaseException) -> object:
+    def connect(*, base_url: str | None, slots: SlotPolicy, on_event: OnEvent | None) -> KlingClient:
+        raise error
+
+    return connect
 
 
-def test_batch_again_sends_nothing(account: Simulator, capsys: pytest.CaptureFixture[str]) -> None:
-    assert run(BATCH) == 0
-    before = account.count("create")
-    assert run(BATCH) == 0
-    assert account.count("create") == before
-    assert told(capsys)[0][-1] == "2 of 2 jobs are done."
+def told_of(error: BaseException, capsys: pytest.CaptureFixture[str], *arguments: str) -> Said:
+    code = run([*arguments, "list"], connect=failing(error))  # type: ignore[arg-type]
+    said = capsys.readouterr()
+    return Said(code, said.out.splitlines(), said.err.splitlines())
 
 
-@pytest.mark.usefixtures("account")
-@pytest.mark.parametrize("name", ["jobs.csv", "JOBS.CSV"])
-def test_batch_reads_csv(name: str, capsys: pytest.CaptureFixture[str]) -> None:
-    Path(name).write_text("key,video_id,mode\na,original-video-id,\nb,original-video-id,pro\n", "utf-8")
-    assert run(["batch", name, "--journal", "run.sqlite3"]) == 0
-    assert told(capsys)[0][-1] == "2 of 2 jobs are done."
+def test_error_of_the_system_without_a_file_is_told_too(capsys: pytest.CaptureFixture[str]) -> None:
+    said = told_of(OSError("too many open files"), capsys)
+    assert (said.code, said.err) == (1, ["Error: the system: too many open files"])
 
 
-@pytest.mark.usefixtures("account")
-def test_batch_makes_omni_jobs(capsys: pytest.CaptureFixture[str]) -> None:
-    Path("jobs.jsonl").write_text(json.dumps(OMNI), "utf-8")
-    assert run([*BATCH, "--omni"]) == 0
-    assert told(capsys)[0][-1] == "1 of 1 jobs are done."
+def test_what_nobody_thought_of_is_one_line(capsys: pytest.CaptureFixture[str]) -> None:
+    said = told_of(ZeroDivisionError("secret"), capsys)
+    assert (said.code, len(said.err)) == (1, 1)
+    assert said.err[0].startswith(f"Error: unexpected: ZeroDivisionError in kling_async {VERSION}. Please report it")
+    assert "secret" not in said.err[0]
 
 
-@pytest.mark.usefixtures("account")
-def test_empty_file_is_done(capsys: pytest.CaptureFixture[str]) -> None:
-    Path("jobs.jsonl").write_text("", "utf-8")
-    assert run(BATCH) == 0
-    assert told(capsys)[0][-1] == "0 of 0 jobs are done."
+def test_debug_shows_its_traceback(shell: Shell, capsys: pytest.CaptureFixture[str]) -> None:
+    code = run(["list", "--debug"], connect=failing(ZeroDivisionError()))  # type: ignore[arg-type]
+    assert code == 1
+    assert capsys.readouterr().err.startswith("Traceback")
 
 
-@pytest.mark.usefixtures("account")
-def test_job_that_is_not_done_is_1(capsys: pytest.CaptureFixture[str]) -> None:
-    Path("jobs.jsonl").write_text(JOBS + '{"key": "[bold]c[/]", "video_id": "not-there"}', "utf-8")
-    assert run(BATCH) == 1
-    out, _ = told(capsys)
-    assert out[-1] == "2 of 3 jobs are done; run it again to go on."
-    assert [line for line in out if line.startswith("[bold]c[/]: ") and "created: no" in line]
+def test_debug_shows_the_log(shell: Shell) -> None:
+    said = shell("extend", "original-video-id", "--debug")
+    assert any(re.fullmatch(r"info: task \d+ was accepted as .*", line) for line in said.err)
+    assert not any(line.startswith("info: ") for line in shell("list").err)
 
 
-def test_failed_job_is_made_anew_when_that_is_wanted(account: Simulator, capsys: pytest.CaptureFixture[str]) -> None:
-    account.fail_next()
-    assert run([*BATCH, "--slots", "1"]) == 1
-    assert run(BATCH) == 1
-    assert run([*BATCH, "--retry-failed"]) == 0
-    assert told(capsys)[0][-1] == "2 of 2 jobs are done."
+def test_interrupted_before_anything_is_130(capsys: pytest.CaptureFixture[str]) -> None:
+    said = told_of(KeyboardInterrupt(), capsys)
+    assert (said.code, said.err) == (130, ["", "Interrupted."])
 
 
-@pytest.mark.usefixtures("account")
+def test_asked_something_and_answered_by_ctrl_c_is_130(capsys: pytest.CaptureFixture[str]) -> None:
+    assert told_of(click.Abort(), capsys).code == 130
+
+
+# --- who is talked to ------------------------------------------------------------------------------------------------
+
+
+def test_the_first_line_says_that_it_is_the_simulator(shell: Shell) -> None:
+    said = shell("list", "--json")
+    assert said.err[0] == f"Simulator at {shell.simulator.url}: no money, no real films."
+
+
 @pytest.mark.parametrize(
-    ("content", "words"),
+    ("url", "environment", "told"),
     [
-        (b'{"key": "a"', "line 1: is no JSON"),
-        (b'{"key": "a", "video_id": "v", "cfg_scale": 1}', "line 1: cfg_scale"),
-        (b'{"key": "\\ud800", "video_id": "v"}', "half of a surrogate pair"),
+        ("https://api-singapore.klingai.com", {"KLING_API_KEY": "k"}, ""),
+        ("https://api-singapore.klingai.com", {"KLING_API_KEY": "simulated-api-key"}, "The key is the simulator's"),
+        ("http://127.0.0.1:1", {"KLING_API_KEY": "simulated-api-key"}, "Simulator at http://127.0.0.1:1"),
+        ("http://localhost:1", {"KLING_ACCESS_KEY": "simulated-access-key"}, "Simulator at http://localhost:1"),
+        ("http://[::1]:1", {"KLING_API_KEY": "k"}, "http://[::1]:1 is an address of this machine"),
+        # The API key is what counts where both are set.
+        ("https://example.com", {"KLING_API_KEY": "k", "KLING_ACCESS_KEY": "simulated-access-key"}, ""),
     ],
 )
-def test_bad_job_is_1_and_told(content: bytes, words: str, capsys: pytest.CaptureFixture[str]) -> None:
-    Path("jobs.jsonl").write_bytes(content)
-    assert run(BATCH) == 1
-    assert words in told(capsys)[1][0]
+def test_who_is_talked_to(url: str, environment: dict[str, str], told: str) -> None:
+    assert whereabouts(url, environment).startswith(told)
+    assert bool(whereabouts(url, environment)) == bool(told)
 
 
-@pytest.mark.usefixtures("account")
-def test_file_that_is_no_utf_8_is_wrong_usage(capsys: pytest.CaptureFixture[str]) -> None:
-    Path("jobs.jsonl").write_bytes(b"\xff\xfe{\x00")
-    assert run(BATCH) == 2
-    assert "is not UTF-8" in told(capsys)[1][-1]
-
-
-@pytest.mark.usefixtures("account")
-def test_journal_that_is_none_is_1(capsys: pytest.CaptureFixture[str]) -> None:
-    Path("run.sqlite3").write_text("not a journal")
-    assert run(BATCH) == 1
-    assert told(capsys)[1][0].startswith("Error: ")
-
-
-@pytest.mark.usefixtures("account")
-def test_folder_that_cannot_be_made_is_1(capsys: pytest.CaptureFixture[str]) -> None:
-    assert run([*BATCH, "--out", "jobs.jsonl/films"]) == 1
-    assert told(capsys)[1] == ["Error: jobs.jsonl/films: Not a directory"]
-
-
-def test_error_of_the_system_without_a_file_is_told_too(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+def test_nothing_is_said_of_the_live_service(
+    no_settings: None, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    def too_many(**_: object) -> None:
-        raise OSError("too many open files")
-
-    monkeypatch.setattr(cli, "KlingClient", too_many)
-    assert run(BATCH) == 1
-    assert told(capsys)[1] == ["Error: the system: too many open files"]
+    monkeypatch.setenv("KLING_API_KEY", "k" * 20)
+    assert "klingai.com" in Session(["list"]).client().base_url
+    assert capsys.readouterr().err == ""
 
 
-def test_no_credentials_is_1_and_says_what_to_set(capsys: pytest.CaptureFixture[str]) -> None:
-    assert run(BATCH) == 1
-    assert "KLING_API_KEY" in told(capsys)[1][0]
+def test_base_url_of_the_command_line_counts(shell: Shell, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("KLING_BASE_URL", "http://127.0.0.1:9")
+    said = shell("list", "--base-url", shell.simulator.url)
+    assert (said.code, said.err[0]) == (0, f"Simulator at {shell.simulator.url}: no money, no real films.")
 
 
-@pytest.mark.usefixtures("account")
-def test_interrupted_is_130_and_a_rerun_goes_on(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    async def interrupted(*_: object) -> int:
-        os.kill(os.getpid(), signal.SIGINT)
-        await asyncio.Event().wait()
-        return 0
-
-    monkeypatch.setattr(cli, "_batch", interrupted)
-    assert run(BATCH) == 130
-    hint = "Nothing is lost: run it again with the same journal to go on."
-    assert [line for line in told(capsys)[1] if line] == [hint, "Interrupted."]
+# --- what to do next -------------------------------------------------------------------------------------------------
 
 
-def test_outcome_with_nothing_to_show_is_its_key() -> None:
-    assert cli._line(Outcome("a")) == "a"
+@pytest.mark.parametrize(
+    ("error", "words"),
+    [
+        (NoVideo("no", task=TASK), "kling-async wait"),
+        (errors.DownloadError("no"), "kling-async download"),
+        (errors.ServerError("no", code=5000, http_status=500), "Try again later"),
+    ],
+)
+def test_advice_is_for_a_shell(error: KlingError, words: str) -> None:
+    assert words in advice(error)
 
 
-def test_outcome_with_an_error_tells_it() -> None:
-    assert cli._line(Outcome("a", error=RequestError("so it is"))).startswith("a: so it is. Mend")
+def test_a_command_is_told_as_it_would_be_typed() -> None:
+    session = Session(["wait"])
+    session.base_url = "http://127.0.0.1:1"
+    told = session.again(
+        "wait", ["it's"], {"--out": "a film.mp4", "--timeout": 90.0, "--omni": True, "--slots": None, "--quiet": False}
+    )
+    assert told == (
+        "kling-async wait 'it'\"'\"'s' --out 'a film.mp4' --timeout 90 --omni --base-url http://127.0.0.1:1"
+    )
 
-
-# The command line, but for policies whose defaults are made for minutes.
-IMPATIENT = """
-import sys
-from kling_async import KlingClient, PollPolicy, RetryPolicy, cli
-retry, polling = RetryPolicy(settle_timeout=0.5, first_wait=0.1), PollPolicy(interval=0.05)
-cli.KlingClient = lambda **options: KlingClient(retry=retry, polling=polling, **options)
-sys.exit(cli.run(sys.argv[1:]))
-"""
 
 # --- as a process ----------------------------------------------------------------------------------------------------
 
 
-def test_module_runs_the_demo() -> None:
-    done = module("demo", "--task-seconds", "0.01")
-    assert (done.returncode, done.stderr, Path("kling-demo.mp4").exists()) == (0, "", True)
+def test_module_without_credentials_is_one_line(no_settings: None) -> None:
+    done = module("list")
+    assert (done.returncode, done.stderr.count("\n"), done.stdout) == (3, 1, "")
 
 
-@pytest.mark.parametrize("form", ["jsonl", "csv"])
-def test_module_runs_a_batch(vendor: Simulator, form: str) -> None:
-    Path("jobs.csv").write_text("key,video_id\na,original-video-id\nb,original-video-id\n", "utf-8")
-    settings = {"KLING_BASE_URL": vendor.url, "KLING_API_KEY": vendor.api_key}
-    done = module("batch", f"jobs.{form}", "--journal", "run.sqlite3", code=IMPATIENT, **settings)
-    assert (done.returncode, done.stderr) == (0, "")
-    assert done.stdout.endswith("2 of 2 jobs are done.\n")
-
-
-def test_module_without_credentials_is_1_without_a_traceback() -> None:
-    done = module(*BATCH)
-    assert (done.returncode, done.stderr.count("\n"), done.stdout) == (1, 1, "")
-
-
-def test_module_used_wrongly_is_2() -> None:
+def test_module_used_wrongly_is_2(no_settings: None) -> None:
     assert module("batch").returncode == 2
 
 
-def test_module_with_no_server_tells_so_without_a_traceback() -> None:
+def test_module_with_no_server_tells_so(no_settings: None) -> None:
     with socket.create_server(("127.0.0.1", 0)) as server:
         url = f"http://127.0.0.1:{server.getsockname()[1]}"
-    done = module(*BATCH, code=IMPATIENT, KLING_BASE_URL=url, KLING_API_KEY="k" * 20)
-    assert (done.returncode, done.stderr) == (1, "")
-    assert done.stdout.count("created: no") == 2
-    assert done.stdout.endswith("0 of 2 jobs are done; run it again to go on.\n")
+    Path("jobs.jsonl").write_text('{"key": "a", "video_id": "v"}\n{"key": "b", "video_id": "v"}', "utf-8")
+    batch = ["batch", "jobs.jsonl", "--journal", "run.sqlite3"]
+    done = module(*batch, code=IMPATIENT, KLING_BASE_URL=url, KLING_API_KEY="k" * 20)
+    assert (done.returncode, done.stdout) == (1, "")
+    assert done.stderr.count("created: no") == 2
+    assert done.stderr.endswith("0 of 2 jobs are done, for 0 units; run it again to go on.\n")
 
 
-def test_ctrl_c_is_130_and_says_that_a_rerun_goes_on(vendor: Simulator) -> None:
-    before = vendor.count("create")
-    vendor.engine._task_seconds = 600.0
-    settings = {**os.environ, "KLING_BASE_URL": vendor.url, "KLING_API_KEY": vendor.api_key}
-    command = [sys.executable, "-W", "error", "-m", "kling_async", *BATCH]
-    try:
-        with subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env=settings) as process:  # noqa: S603
-            while states() != ["accepted", "accepted"]:
-                time.sleep(0.01)
-            process.send_signal(signal.SIGINT)
-            _, errors = process.communicate()
-    finally:
-        vendor.engine._task_seconds = 0.05
-    assert (process.returncode, vendor.count("create") - before) == (130, 2)
-    assert "Traceback" not in errors
-    assert "run it again with the same journal to go on" in errors
+def test_who_reads_may_leave_early(shell: Shell) -> None:
+    shell.task()
+    process = subprocess.Popen(  # noqa: S603
+        [sys.executable, "-c", IMPATIENT, "list"], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+    assert process.stdout is not None
+    process.stdout.close()
+    assert process.stderr is not None
+    assert "Error" not in process.stderr.read()
+    process.stderr.close()
+    assert process.wait() == 1
 
 
-def states() -> list[str]:
-    with suppress(sqlite3.Error), closing(sqlite3.connect("file:run.sqlite3?mode=ro", uri=True)) as database:
-        return [state for (state,) in database.execute("SELECT state FROM jobs")]
-    return []
+def test_a_reader_that_has_gone_is_no_error(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    with (tmp_path / "out").open("w", encoding="utf-8") as file:
+        monkeypatch.setattr(sys, "stdout", file)
+        assert run(["list"], connect=failing(BrokenPipeError())) == 1  # type: ignore[arg-type]
+        file.write("nobody reads this")
+    assert (tmp_path / "out").read_text("utf-8") == ""
 
 
 @pytest.mark.parametrize("missing", ["click", "rich"])
@@ -382,30 +421,27 @@ def test_exit_code_is_that_of_the_process(monkeypatch: pytest.MonkeyPatch) -> No
         runpy.run_path(str(main_module.__file__), run_name="__main__")
 
 
+def test_a_letter_that_the_terminal_does_not_know_is_written_otherwise(shell: Shell) -> None:
+    said = module("extend", "original-video-id", "--no-wait", PYTHONIOENCODING="ascii", FORCE_COLOR="1", NO_COLOR="1")
+    assert (said.returncode, "\\u2713 " in said.stdout) == (0, True)
+
+
+def test_output_may_be_anything_that_takes_text(monkeypatch: pytest.MonkeyPatch) -> None:
+    output = io.StringIO()
+    monkeypatch.setattr(sys, "stdout", output)
+    monkeypatch.setattr(sys, "argv", ["kling-async", "--version"])
+    assert main_module.main() == 0
+    assert VERSION in output.getvalue()
+
+
+def test_no_command_shows_what_there_is(shell: Shell) -> None:
+    said = shell()
+    assert (said.out + said.err)[0] == "Usage: kling-async [OPTIONS] COMMAND [ARGS]..."
+
+
 def test_missing_extra_is_told_in_process(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
-    monkeypatch.delitem(sys.modules, "kling_async.cli")
+    for name in [name for name in sys.modules if name.startswith("kling_async.cli")]:
+        monkeypatch.delitem(sys.modules, name)
     monkeypatch.setitem(sys.modules, "click", None)
     assert main_module.main() == 2
-    assert told(capsys)[1] == ["kling-async needs click: pip install 'kling_async[cli]'"]
-
-
-def test_demo_that_could_not_save_does_not_begin(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    monkeypatch.setattr(os, "access", lambda *_: False)
-    assert run(["demo"]) == 2
-    assert "is not writable" in told(capsys)[1][-1]
-
-
-async def test_board_counts_what_runs_and_waits() -> None:
-    board = cli._Board(Console(force_terminal=True, file=io.StringIO()), 3)
-    board.reached("a", "leased")
-    board.reached("a", "accepted")
-    assert board.progress.tasks[0].description == "1 running, 2 waiting"
-    board.over("a")
-    assert (board.progress.tasks[0].description, board.progress.tasks[0].completed) == ("0 running, 2 waiting", 1)
-
-
-def test_help_of_batch_keeps_its_lines(capsys: pytest.CaptureFixture[str]) -> None:
-    assert run(["batch", "--help"]) == 0
-    assert '    {"key": "film-1", "video_id": "...", "prompt": "The scene continues"}' in told(capsys)[0]
+    assert capsys.readouterr().err == "kling-async needs click: pip install 'kling_async[cli]'\n"

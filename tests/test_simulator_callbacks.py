@@ -8,7 +8,7 @@ import hmac
 import json
 import socket
 from collections import Counter
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from hashlib import sha256
 from typing import Any
 
@@ -16,7 +16,8 @@ import pytest
 from aiohttp import web
 from posts import OTHER, SECRET, VECTOR, VECTOR_BODY, VECTOR_TIME
 
-from kling_async import ApiKey, KlingClient
+from kling_async import ApiKey, ConfigurationError, KlingClient
+from kling_async.rules.signatures import Verifier
 from kling_async.simulator import Delivery, Engine, Posted, Simulator
 from kling_async.simulator.callbacks import WRONG_SECRET, is_near, key_of, signed
 from kling_async.testing import wall
@@ -242,6 +243,17 @@ async def test_what_it_was_answered_is_noted(ear: Ear) -> None:
     assert first == Posted(first.at, task.task_id, first.id, "submitted", "true", 503)
 
 
+async def test_what_did_not_arrive_is_told_without_what_stands_behind_the_path(
+    ear: Ear, caplog: pytest.LogCaptureFixture
+) -> None:
+    ear.status = 404
+    caplog.set_level("INFO")
+    async with vendor() as simulator:
+        await carried_out(simulator, f"{ear.url}?token=secret")
+    told = [record.getMessage() for record in caplog.records if record.name == "kling_async.simulator.callbacks"]
+    assert told == [f"A callback to {ear.url} was answered 404"] * 3
+
+
 async def test_nobody_there_is_noted() -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         url = f"http://127.0.0.1:{taken.getsockname()[1]}/"
@@ -303,9 +315,9 @@ async def test_stopping_breaks_off_what_is_under_way() -> None:
 # --- what it is given ------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("secret", ["whsec_!", "whsec_", "", "no base64", ("whsec_AAAA", "")])
+@pytest.mark.parametrize("secret", ["whsec_!", "whsec_", "", "no base64", "whsec_AAAA", (SECRET, "")])
 def test_secret_that_is_none_is_refused(secret: str | tuple[str, ...]) -> None:
-    with pytest.raises(ValueError, match=r"base64|empty|padding|only"):
+    with pytest.raises(ValueError, match=r"base64|less than 16 bytes|padding|only"):
         Simulator(webhook_secret=secret)
 
 
@@ -316,8 +328,25 @@ def test_part_that_is_none_is_refused(name: str, part: float) -> None:
         Delivery(**{name: part})  # type: ignore[arg-type]
 
 
-def test_key_of_a_secret() -> None:
-    assert key_of("whsec_AAAA") == key_of("AAAA") == b"\0\0\0"
+@pytest.mark.parametrize(
+    "secret", ["whsec_AAAAAAAAAAAAAAAAAAAAAA==", "AAAAAAAAAAAAAAAAAAAAAA==", "AAAAAAAAAAAAAAAAAAAAAA"]
+)
+def test_key_of_a_secret(secret: str) -> None:
+    assert key_of(secret) == bytes(16)
+
+
+@pytest.mark.parametrize(
+    "secret", ["whsec_AAAAAAAAAAAAAAAAAAAAAA", "whsec_AAAAAAAAAAAAAAAAAAAA", "whsec_!", "", SECRET]
+)
+def test_a_secret_is_one_for_both_or_for_none(secret: str) -> None:
+    def taken(take: Callable[[], object]) -> bool:
+        try:
+            take()
+        except (ValueError, ConfigurationError):
+            return False
+        return True
+
+    assert taken(lambda: key_of(secret)) == taken(lambda: Verifier([secret]))
 
 
 async def test_engine_of_ones_own_may_sign_too(ear: Ear) -> None:

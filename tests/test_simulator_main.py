@@ -1,12 +1,14 @@
 from __future__ import annotations
 
 import io
+import json
 import os
 import runpy
 import signal
 import socket
 import subprocess
 import sys
+from urllib.request import Request, urlopen
 
 import pytest
 
@@ -56,6 +58,27 @@ def test_it_takes_every_option(monkeypatch: pytest.MonkeyPatch) -> None:
     assert "http://localhost:" in announced(monkeypatch, *options, "--submitted-seconds", "0")
 
 
+SECRET = "whsec_dGVzdHNlY3JldHRlc3RzZWNyZXR0ZXN0c2VjcmV0MTI="
+
+
+def test_it_says_what_callbacks_are_signed_with(monkeypatch: pytest.MonkeyPatch) -> None:
+    text = announced(monkeypatch, "--webhook-secret", SECRET)
+    assert f"  callbacks   signed with {SECRET}" in text.splitlines()
+    assert text.splitlines()[-1].endswith(f" KLING_WEBHOOK_SECRET={SECRET}")
+
+
+def test_it_says_that_callbacks_are_not_signed(monkeypatch: pytest.MonkeyPatch) -> None:
+    text = announced(monkeypatch)
+    assert "  callbacks   not signed; --webhook-secret signs them" in text.splitlines()
+    assert "KLING_WEBHOOK_SECRET" not in text
+
+
+def test_its_help_has_examples(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit, match="0"):
+        main(["--help"], prog="kling-async simulate")
+    assert "\n  kling-async simulate --slots 2 --task-seconds 120\n" in capsys.readouterr().out
+
+
 def test_a_port_in_use_is_one_line(capsys: pytest.CaptureFixture[str]) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
@@ -77,6 +100,7 @@ def test_a_port_in_use_is_one_line(capsys: pytest.CaptureFixture[str]) -> None:
         ["--task-seconds", "nan"],
         ["--submitted-seconds", "soon"],
         ["--webhook-secret", "whsec_!"],
+        ["--webhook-secret", "whsec_AAAA"],
         ["--webhook-secret", ""],
         ["surplus"],
     ],
@@ -102,3 +126,20 @@ def test_it_runs_as_a_module() -> None:
         process.send_signal(signal.SIGINT)
         _, errors = process.communicate()
     assert (first.split(" on ")[0], process.returncode, errors) == ("Simulated Kling API", 0, "")
+
+
+def test_it_tells_of_callbacks_that_did_not_arrive() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as closed:
+        dead = f"http://127.0.0.1:{closed.getsockname()[1]}/hook"
+    command = [sys.executable, "-m", "kling_async.simulator", "--port", "0", "--task-seconds", "0"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:  # noqa: S603
+        assert process.stdout is not None
+        assert process.stderr is not None
+        url = process.stdout.readline().split()[4]
+        body = json.dumps({"video_id": "original-video-id", "callback_url": f"{dead}?token=t"}).encode()
+        headers = {"Authorization": "Bearer simulated-api-key", "Content-Type": "application/json"}
+        urlopen(Request(f"{url}/v1/videos/video-extend", body, headers)).close()  # noqa: S310 - our own URL
+        first = process.stderr.readline()
+        process.send_signal(signal.SIGINT)
+        process.communicate()
+    assert first.startswith(f"A callback to {dead} was not delivered: ")

@@ -46,9 +46,15 @@ class Rhythm:
         insort(self._sorted, took)
         if len(self._lately) > _MOST:
             del self._sorted[bisect_left(self._sorted, self._lately.popleft())]
-        if (count := len(self._sorted)) >= _FEWEST:
-            self.begins = self._sorted[count // 10] / 2
-            self.ends = self._sorted[count - 1 - count // 10] * 1.5
+        if (usual := self.usual) is not None:
+            self.begins, self.ends = usual[0] / 2, usual[1] * 1.5
+
+    @property
+    def usual(self) -> tuple[float, float] | None:
+        """Seconds that the quickest tenth stayed below, and that nine tenths took; `None` until ten have ended."""
+        if (count := len(self._sorted)) < _FEWEST:
+            return None
+        return self._sorted[count // 10], self._sorted[count - 1 - count // 10]
 
     def pause(self, age: float) -> float:
         """Seconds until the next look at a task of this age in seconds."""

@@ -21,8 +21,6 @@ from kling_async.errors import ConfigurationError, WebhookError
 from kling_async.models import Task
 from kling_async.rules.wire.callbacks import read_callback
 
-_LEAST_BYTES = 16  # of a secret; the scheme asks for 24, and what is much shorter can be guessed
-
 # The signed text is `id.timestamp.body`: with a full stop in the id it could be read in two ways.
 _ID = re.compile(r"[!-\-/-~]{1,255}")
 # Two are sent while a secret rotates; others may be of versions that are not known here. A header that came twice,
@@ -181,7 +179,7 @@ def hidden(secrets: object) -> tuple[Secret, ...]:
         if not _is_secret(text):
             raise ConfigurationError(
                 f"webhook_secrets[{place}]: is no secret; it must be as the console shows it: "
-                f"{spec.WEBHOOK_SECRET_PREFIX} and base64 of at least {_LEAST_BYTES} bytes"
+                f"{spec.WEBHOOK_SECRET_PREFIX} and base64 of at least {spec.WEBHOOK_SECRET_MIN_BYTES} bytes"
             )
     return tuple(texts)
 
@@ -193,4 +191,4 @@ def _is_secret(text: str) -> bool:
         key = base64.b64decode(letters.rstrip("=") + "=" * (-len(letters.rstrip("=")) % 4), validate=True)
     except ValueError:
         return False
-    return len(key) >= _LEAST_BYTES
+    return len(key) >= spec.WEBHOOK_SECRET_MIN_BYTES

@@ -24,6 +24,7 @@ from kling_async.spec import (
     STATUS_SUCCEED,
     STATUS_SUCCEEDED,
     WEBHOOK_ID,
+    WEBHOOK_SECRET_MIN_BYTES,
     WEBHOOK_SECRET_PREFIX,
     WEBHOOK_SIGNATURE,
     WEBHOOK_TIMESTAMP,
@@ -141,11 +142,12 @@ def key_of(secret: str) -> bytes:
     """The key that a secret stands for.
 
     Raises:
-        ValueError: it is no base64, or nothing.
+        ValueError: it is no base64 (whose padding may be left out), or so short that no client would take it.
     """
-    key = base64.b64decode(secret.removeprefix(WEBHOOK_SECRET_PREFIX), validate=True)
-    if not key:
-        raise ValueError("an empty webhook secret")
+    bare = secret.removeprefix(WEBHOOK_SECRET_PREFIX).rstrip("=")
+    key = base64.b64decode(bare + "=" * (-len(bare) % 4), validate=True)
+    if len(key) < WEBHOOK_SECRET_MIN_BYTES:
+        raise ValueError(f"a webhook secret of less than {WEBHOOK_SECRET_MIN_BYTES} bytes")
     return key
 
 
@@ -282,7 +284,7 @@ class Sender:
         if is_near(post.url):
             answer = await self._answer(session, post, at)
         else:
-            logger.info("No callback is sent to %s: nothing leaves this machine", post.url)
+            logger.info("No callback is sent to %s: nothing leaves this machine", _bare(post.url))
         status, task_id = str(post.record["task_status"]), str(post.record["task_id"])
         self.posted.append(Posted(at, task_id, post.id, status, post.kind, answer))
 
@@ -295,10 +297,17 @@ class Sender:
             body = body[:place] + bytes([body[place] ^ 1]) + body[place + 1 :]
         try:
             async with session.post(post.url, data=body, headers=headers, allow_redirects=False) as response:
+                if not response.ok:
+                    logger.info("A callback to %s was answered %d", _bare(post.url), response.status)
                 return response.status
         except (ClientError, OSError) as error:  # a TimeoutError is an OSError
-            logger.info("A callback to %s failed: %r", post.url, error)
+            why = error.strerror if isinstance(error, OSError) and error.strerror else type(error).__name__
+            logger.info("A callback to %s was not delivered: %s", _bare(post.url), why)
             return None
+
+
+def _bare(url: str) -> str:
+    return url.partition("?")[0]  # a token may stand behind
 
 
 def _opposite(record: dict[str, JSON]) -> dict[str, JSON]:
