@@ -74,5 +74,6 @@ async def _shown(session: Session, out: Target, seconds: int, task_seconds: floa
         session.screen.note(f"Simulator at {simulator.url}, built in: no account, no money, no real films.")
         chain = kling.video_extend.extend_to(_SOURCE, seconds=seconds, prompts=_PROMPTS)
         code = await walked(session, kling, chain, out, Board(session.screen))
-    session.screen.note(f"It is in {Path(out.given).resolve()}: open it in any player.")
+    place = Path(out.given).absolute()  # noqa: ASYNC240 - it only asks for the folder that this runs in
+    session.screen.note(f"It is in {place}: open it in any player.")
     return code
