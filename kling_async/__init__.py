@@ -48,9 +48,10 @@ from kling_async.requests import (
 )
 from kling_async.resources import OmniVideo, VideoExtend
 from kling_async.rules.callbacks import Answer
-from kling_async.runtime.batch import Batch, Outcome
+from kling_async.runtime.batch import Batch
 from kling_async.runtime.callback_store import AnyCallbackStore, CallbackStore
 from kling_async.runtime.callbacks import Callbacks
+from kling_async.runtime.carry import Outcome
 from kling_async.runtime.pager import Pager
 
 __all__ = [

@@ -20,7 +20,7 @@ from kling_async.errors import KlingError
 from kling_async.policies import SlotPolicy
 from kling_async.requests import OmniVideoRequest, VideoExtendRequest
 from kling_async.rules.jobs import read_jobs
-from kling_async.runtime.batch import Outcome, Request, Step
+from kling_async.runtime.carry import Outcome, Request, Step
 from kling_async.simulator import Simulator
 from kling_async.simulator.__main__ import main as serve_simulator
 from kling_async.version import VERSION

@@ -25,9 +25,10 @@ from kling_async.requests import OmniVideoRequest, VideoExtendRequest
 from kling_async.resources import Account, OmniVideo, VideoExtend
 from kling_async.rules.signatures import hidden
 from kling_async.rules.slots import limit_of
-from kling_async.runtime.batch import Batch, Step
+from kling_async.runtime.batch import Batch
 from kling_async.runtime.callback_store import AnyCallbackStore
 from kling_async.runtime.callbacks import Callbacks, Ear
+from kling_async.runtime.carry import Step
 from kling_async.runtime.download import Downloader, wanted_in
 from kling_async.runtime.journal import Journal
 from kling_async.runtime.pool import SessionPool

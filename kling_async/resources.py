@@ -18,7 +18,7 @@ from kling_async.models import Page, ResourcePack, Task, Video
 from kling_async.policies import DEFAULT_WAIT_SECONDS, PollPolicy, SlotPolicy
 from kling_async.requests import OmniVideoRequest, VideoExtendRequest
 from kling_async.rules.wire import costs_call, page_call, read_packs, read_task, read_tasks, task_call
-from kling_async.runtime.batch import Kind
+from kling_async.runtime.carry import Kind
 from kling_async.runtime.line import Line
 from kling_async.runtime.pager import Pager
 from kling_async.runtime.submit import Submitter

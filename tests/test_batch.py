@@ -43,9 +43,8 @@ from kling_async import (
     VideoExtendRequest,
     WaitTimeout,
 )
-from kling_async.runtime import batch as module
 from kling_async.runtime import journal as journal_module
-from kling_async.runtime.batch import Step
+from kling_async.runtime.carry import Step, noted
 from kling_async.simulator import Fault, Simulator
 from kling_async.spec import VIDEO_EXTEND_PATH
 
@@ -95,7 +94,7 @@ def states(path: Path) -> list[str]:
 
 def planned(key: str) -> list[tuple[str, str, str]]:
     """What a batch puts into its journal first."""
-    return [(key, VIDEO_EXTEND_PATH, module._noted(jobs(key)[key]))]
+    return [(key, VIDEO_EXTEND_PATH, noted(jobs(key)[key]))]
 
 
 def leases(path: Path) -> int:
