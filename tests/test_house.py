@@ -16,6 +16,7 @@ HOUSE = Path(__file__).parent.parent / PACKAGE
 # From the roof down: a module may import from its own floor and from those below.
 FLOORS = (
     {"cli", "__main__", "testing"},
+    {"distributed"},
     {""},  # the public names
     {"client"},
     {"resources"},
@@ -40,6 +41,8 @@ ROOMS = {
     "standardwebhooks": ("rules.signatures",),
     "click": ("cli", "__main__"),
     "rich": ("cli", "__main__"),
+    "pgqueuer": ("distributed.engine",),
+    "asyncpg": ("distributed",),
 }
 NOT_IN_RULES = {"runtime", "aiohttp", "sqlite3", "asyncio", "time", "random", "os", "socket", "threading"}
 MOST_LINES = 400
