@@ -88,7 +88,7 @@ class Postgres:
         return [str(folder / name), *arguments]
 
     def _run(self, name: str, *arguments: str) -> None:
-        subprocess.run(
+        subprocess.run(  # noqa: S603 - a command of ours
             self._command(name, *arguments), check=True, capture_output=True, user=self._user, cwd="/",
             group=self._user and pwd.getpwnam(self._user).pw_gid, extra_groups=[] if self._user else None,
         )  # fmt: skip
@@ -102,7 +102,7 @@ class Postgres:
         given = [part for name, value in options.items() for part in ("-c", f"{name}={value}")]
         hba = self._folder / "data" / "pg_hba.conf"
         hba.write_text("host all all all scram-sha-256\n", "utf-8")
-        self._server = subprocess.Popen(
+        self._server = subprocess.Popen(  # noqa: S603 - likewise
             self._command("postgres", "-D", str(self._folder / "data"), *given), user=self._user, cwd="/",
             group=self._user and pwd.getpwnam(self._user).pw_gid, extra_groups=[] if self._user else None,
             stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
