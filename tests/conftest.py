@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 
 import pytest
+from postgres import Postgres, binaries
 from virtual import VirtualLoop, wall
 
 from kling_async import ApiKey, KlingClient, PollPolicy
@@ -45,3 +46,18 @@ async def kling(simulator: Simulator) -> AsyncIterator[KlingClient]:
         ApiKey(simulator.api_key), base_url=simulator.url, wall=wall, draw=lambda: 0.5, polling=PollPolicy(interval=5.0)
     ) as client:
         yield client
+
+
+@pytest.fixture(scope="session")
+def postgres() -> Iterator[Postgres]:
+    """A PostgreSQL server for all tests of one process."""
+    if binaries() is None:
+        pytest.skip("no PostgreSQL server is installed here")
+    with Postgres() as server:
+        yield server
+
+
+@pytest.fixture
+async def url(postgres: Postgres) -> str:
+    """A database of the test's own."""
+    return await postgres.new()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import os
 import pwd
 import shutil
@@ -10,6 +9,7 @@ import signal
 import socket
 import subprocess
 import tempfile
+import time
 import uuid
 from pathlib import Path
 from types import TracebackType
@@ -87,11 +87,11 @@ class Postgres:
         assert folder is not None, "no PostgreSQL server is installed"
         return [str(folder / name), *arguments]
 
-    def _run(self, name: str, *arguments: str) -> None:
-        subprocess.run(  # noqa: S603 - a command of ours
-            self._command(name, *arguments), check=True, capture_output=True, user=self._user, cwd="/",
+    def _run(self, name: str, *arguments: str, check: bool = True) -> int:
+        return subprocess.run(  # noqa: S603 - a command of ours
+            self._command(name, *arguments), check=check, capture_output=True, user=self._user, cwd="/",
             group=self._user and pwd.getpwnam(self._user).pw_gid, extra_groups=[] if self._user else None,
-        )  # fmt: skip
+        ).returncode  # fmt: skip
 
     def start(self) -> None:
         """Starts the server, and returns when it answers."""
@@ -107,20 +107,14 @@ class Postgres:
             group=self._user and pwd.getpwnam(self._user).pw_gid, extra_groups=[] if self._user else None,
             stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
         )  # fmt: skip
-        asyncio.run(self._answers())
-
-    async def _answers(self) -> None:
         for _ in range(300):
-            try:
-                await (await asyncpg.connect(self.url())).close()
-            except (OSError, asyncpg.PostgresError):
-                await asyncio.sleep(0.05)
-            else:
+            if self._run("pg_isready", "--host", self.address, "--port", str(self.port), check=False) == 0:
                 return
+            time.sleep(0.05)
         raise RuntimeError("PostgreSQL did not start")
 
     def stop(self) -> None:
-        """Stops the server at once, as a power cut would not: what was committed is there when it starts again."""
+        """Stops the server at once: its clients are thrown out."""
         if self._server is not None:
             self._server.send_signal(signal.SIGINT)
             self._server.wait()

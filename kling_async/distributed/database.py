@@ -90,7 +90,11 @@ class Database:
         if self._channel is not None:
             self._hears.clear()
             self._listening = asyncio.create_task(self._listen(self._channel), name="kling_async ear at PostgreSQL")
-            await self._hears.wait()
+            try:
+                await self._hears.wait()
+            except BaseException:  # a cancellation: whoever did not get in does not leave by `async with`
+                await self.__aexit__(None, None, None)
+                raise
         return self
 
     async def __aexit__(
@@ -165,7 +169,8 @@ class Database:
                     raise
                 raise ConnectionError(str(error)) from error
             finally:
-                if sound and not connection.is_closed() and not connection.is_in_transaction():
+                is_sound = sound and not connection.is_closed() and not connection.is_in_transaction()
+                if is_sound and not self._hurried:
                     self._idle.append(connection)
                 else:  # cut off or cancelled: what is still on the wire is not waited for
                     connection.terminate()
@@ -242,4 +247,4 @@ def without_password(url: object) -> str:
     given, at, hosts = parts.netloc.rpartition("@")
     user = given.partition(":")[0]
     kept = urlencode([(name, value) for name, value in parse_qsl(parts.query) if name in {"host", "port"}], safe="/")
-    return parts._replace(netloc=f"{user}{at}{hosts}", query=kept, fragment="").geturl()
+    return f"{parts.scheme}://{user}{at}{hosts}{parts.path}{'?' if kept else ''}{kept}"

@@ -20,8 +20,8 @@ from kling_async.distributed.database import Database
 from kling_async.distributed.engine import CHANGED, CHANNEL, MAKING, NOBODY, SAVING, enqueue
 from kling_async.distributed.records import path_of, plain, read_request, read_told, told, whole_request
 from kling_async.errors import ConfigurationError, JournalError
-from kling_async.rules.wire import journalled_task, read_journalled_task
-from kling_async.runtime.carry import Outcome, Request, noted
+from kling_async.rules.wire import journalled_task
+from kling_async.runtime.carry import Outcome, Request, noted, task_of
 from kling_async.runtime.journal import Entry, LeaseLost, external_id
 
 OUTCOMES = "kling_async_outcomes"
@@ -117,7 +117,8 @@ class Planner:
     async def outcomes(self, ids: Sequence[str]) -> list[tuple[str, Outcome]]:
         """Those of the jobs that are over, each with its outcome."""
         rows = await self._database.fetch(
-            "SELECT id, key, external_id, task, error, path_saved FROM kling_async.jobs WHERE id = ANY($1) AND over",
+            "SELECT id, key, external_id, state, task, error, path_saved FROM kling_async.jobs"
+            " WHERE id = ANY($1) AND over",
             list(ids),
         )
         return [(row["id"], _outcome(row)) for row in rows]
@@ -139,7 +140,7 @@ class Planner:
 def _outcome(row: asyncpg.Record) -> Outcome:
     task = None
     if row["task"] is not None:
-        task = attrs.evolve(read_journalled_task(row["task"]), external_task_id=row["external_id"])
+        task = task_of(row["key"], row["state"], row["task"], row["external_id"])
     error = None if row["error"] is None else read_told(row["error"], task)
     return Outcome(row["key"], task, error, None if row["path_saved"] is None else Path(row["path_saved"]))
 

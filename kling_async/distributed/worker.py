@@ -7,7 +7,6 @@ import logging
 import os
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable
-from contextlib import suppress
 from pathlib import Path
 
 from kling_async.checks import seconds, whole
@@ -105,6 +104,8 @@ class Worker:
             stopping = asyncio.create_task(self._stop.wait())
             try:
                 await asyncio.wait({picking, stopping}, return_when=asyncio.FIRST_COMPLETED)
+                if picking.done():
+                    picking.result()
             finally:
                 stopping.cancel()
                 await self._leave(picker, picking)
@@ -117,13 +118,13 @@ class Worker:
         for carrying in self._carrying:
             carrying.cancel()
         await asyncio.wait({picking}, timeout=_LEAVE_SECONDS)
-        with suppress(JournalError, TimeoutError):
-            async with asyncio.timeout(_LEAVE_SECONDS):
-                await self._journal.hand_over()
         picking.cancel()
         await asyncio.wait({picking})
-        if not picking.cancelled() and (error := picking.exception()) is not None:
-            raise error
+        try:
+            async with asyncio.timeout(_LEAVE_SECONDS):
+                await self._journal.hand_over()
+        except (JournalError, TimeoutError) as error:
+            _log.warning("jobs under way could not be handed over, others wait for %g s: %s", self._takeover, error)
 
     async def _slots(self) -> int:
         """How many tasks the account may have in flight, as others may have changed it some seconds ago."""

@@ -153,7 +153,7 @@ class Carrier:
         if entry.state in {"planned", "intent"}:
             job.task = await self._accepted(entry, job)
         else:
-            job.task = _task_of(entry)
+            job.task = task_of(entry.key, entry.state, entry.task, entry.external_id)
         if entry.state == "accepted":  # made by an earlier run, and in a slot of the account still
             self.kind(job.request).submitter.line.accepted(None, job.task)
         if entry.state == "succeeded":
@@ -241,12 +241,17 @@ class Carrier:
             self._on_step(key, step)
 
 
-def _task_of(entry: Entry) -> Task:
+def task_of(key: str, state: str, text: str | None, external_id: str) -> Task:
+    """The task as the journal has it.
+
+    Raises:
+        JournalError: it is damaged.
+    """
     try:
-        task = read_journalled_task(entry.task or "")
+        task = read_journalled_task(text or "")
     except Exception as error:
-        raise JournalError(f"job {entry.key!r} is {entry.state}, but its task in the journal is damaged") from error
-    return attrs.evolve(task, external_task_id=entry.external_id)
+        raise JournalError(f"job {key!r} is {state}, but its task in the journal is damaged") from error
+    return attrs.evolve(task, external_task_id=external_id)
 
 
 def noted(request: Request) -> str:
