@@ -5,9 +5,11 @@ from __future__ import annotations
 import asyncio
 import os
 import sys
+from collections import Counter
 from collections.abc import Awaitable, Callable, Sequence
 from functools import partial
 from pathlib import Path
+from types import ModuleType
 from typing import Literal, TypeVar
 
 import attrs
@@ -26,6 +28,7 @@ from kling_async.simulator.__main__ import main as serve_simulator
 from kling_async.version import VERSION
 
 _T = TypeVar("_T")
+_Command = TypeVar("_Command", bound=Callable[..., object])
 
 _DEMO_SOURCE = "original-video-id"
 _DEMO_PROMPTS = ("The scene continues with more action", "The camera pulls back and the sun sets")
@@ -123,9 +126,14 @@ def simulate(context: click.Context) -> int:
     return serve_simulator(context.args, prog=context.command_path)
 
 
+def _postgres_option(help: str) -> Callable[[_Command], _Command]:
+    return click.option("--postgres", metavar="URL", envvar="KLING_POSTGRES", show_envvar=True, help=help)
+
+
 @main.command(short_help="Extend many videos, once each, over crashes and reruns.")
 @click.argument("jobs", type=click.Path(exists=True, dir_okay=False, path_type=Path))
-@click.option("--journal", type=click.Path(dir_okay=False, path_type=Path), required=True, help="Remembers the jobs.")
+@click.option("--journal", type=click.Path(dir_okay=False, path_type=Path), help="Remembers the jobs.")
+@_postgres_option("Remembers the jobs instead; workers carry them out.")
 @click.option("--out", type=click.Path(file_okay=False, path_type=Path), help="Folder for the films; made if missing.")
 @click.option("--omni", is_flag=True, help="The jobs are Omni-Video requests.")
 @click.option("--slots", type=click.IntRange(min=1), help="Tasks in flight at most. Left out: learnt.")
@@ -134,7 +142,8 @@ def simulate(context: click.Context) -> int:
 def batch(
     *,
     jobs: Path,
-    journal: Path,
+    journal: Path | None,
+    postgres: str | None,
     out: Path | None,
     omni: bool,
     slots: int | None,
@@ -157,6 +166,13 @@ def batch(
     wanted: Sequence[tuple[str, Request]] = (
         read_jobs(text, form, OmniVideoRequest) if omni else read_jobs(text, form, VideoExtendRequest)
     )
+    if postgres is not None:
+        for name, value in (("journal", journal), ("out", out), ("slots", slots), ("timeout", timeout)):
+            if value is not None:
+                raise click.BadOptionUsage(name, f"--{name} does not go with --postgres, whose workers have their own")
+        return asyncio.run(_postgres_batch(_console(), postgres, wanted, retry_failed=retry_failed))
+    if journal is None:
+        raise click.UsageError("one of --journal and --postgres is needed")
     if out is not None:
         out.mkdir(parents=True, exist_ok=True)
     client = KlingClient(slots=SlotPolicy(limit=slots))
@@ -199,6 +215,47 @@ async def _batch(
     return 0 if done == len(jobs) else 1
 
 
+async def _postgres_batch(
+    console: Console, url: str, jobs: Sequence[tuple[str, Request]], *, retry_failed: bool
+) -> int:
+    commands = _distributed()
+    board = _Board(console, len(jobs))
+
+    def over(outcome: Outcome) -> None:
+        board.over(outcome.key)
+        console.print(_line(outcome), markup=False)
+
+    with board.progress:
+        tell = partial(console.print, markup=False)
+        done = await commands.watch_batch(url, jobs, retry_failed=retry_failed, tell=tell, over=over, moved=board.moved)
+    console.print(f"{done} of {len(jobs)} jobs are done" + ("." if done == len(jobs) else "; run it again to go on."))
+    return 0 if done == len(jobs) else 1
+
+
+@main.command(short_help="Carry out the jobs of batches in PostgreSQL, on any number of hosts.")
+@_postgres_option("Where batches put their jobs.")
+@click.option("--limit", type=click.IntRange(min=1), help="Tasks in flight at most, for all workers together.")
+@click.option("--change-limit", is_flag=True, help="Let all workers go by --limit from now on.")
+@click.option("--out", type=click.Path(file_okay=False, path_type=Path), help="Folder for the films; made if missing.")
+def worker(*, postgres: str | None, limit: int | None, change_limit: bool, out: Path | None) -> int:
+    """Carry out jobs until SIGTERM or Ctrl-C, after which other workers go on with what is under way."""
+    if postgres is None:
+        raise click.UsageError("--postgres is needed")
+    if out is not None:
+        out.mkdir(parents=True, exist_ok=True)
+    tell = partial(_console().print, markup=False)
+    work = _distributed().run_worker(postgres, limit=limit, change_limit=change_limit, out=out, tell=tell)
+    return int(asyncio.run(work))
+
+
+def _distributed() -> ModuleType:
+    try:
+        from kling_async.distributed import commands  # noqa: PLC0415 - an extra of its own
+    except ImportError:
+        raise click.ClickException("this needs more: pip install 'kling_async[distributed]'") from None
+    return commands
+
+
 class _Board:
     """How many jobs run and wait, as a line that moves; nothing where the output is no terminal."""
 
@@ -216,6 +273,11 @@ class _Board:
         if step == "accepted":
             self._running.add(key)
             self._show()
+
+    def moved(self, states: Counter[str]) -> None:
+        """Jobs that others carry out have gone further."""
+        self._running = {str(number) for number in range(states["accepted"])}
+        self._show()
 
     def over(self, key: str) -> None:
         """A job has its outcome."""

