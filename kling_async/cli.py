@@ -170,7 +170,11 @@ def batch(
         for name, value in (("journal", journal), ("out", out), ("slots", slots), ("timeout", timeout)):
             if value is not None:
                 raise click.BadOptionUsage(name, f"--{name} does not go with --postgres, whose workers have their own")
-        return asyncio.run(_postgres_batch(_console(), postgres, wanted, retry_failed=retry_failed))
+        try:
+            return asyncio.run(_postgres_batch(_console(), postgres, wanted, retry_failed=retry_failed))
+        except KeyboardInterrupt:
+            click.echo("Nothing is lost: the workers go on; run it again to hear of the rest.", err=True)
+            raise
     if journal is None:
         raise click.UsageError("one of --journal and --postgres is needed")
     if out is not None:

@@ -185,11 +185,15 @@ def network(hosts: int) -> Iterator[list[str]]:
         yield names
     finally:
         for name in names:
-            with suppress(subprocess.CalledProcessError):
-                _ip("netns", "delete", name)
+            _away("link", "delete", f"{name}a")
+            _away("netns", "delete", name)
         if names:
-            with suppress(subprocess.CalledProcessError):
-                _ip("address", "delete", f"{_HOME}/32", "dev", "lo")
+            _away("address", "delete", f"{_HOME}/32", "dev", "lo")
+
+
+def _away(*arguments: str) -> None:
+    with suppress(subprocess.CalledProcessError):  # it was not even there
+        _ip(*arguments)
 
 
 async def _cut(name: str, seconds: float) -> None:
