@@ -23,7 +23,7 @@ import tempfile
 import time
 import uuid
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
@@ -32,8 +32,11 @@ from postgres import Postgres
 
 from kling_async import ApiKey, KlingClient, PollPolicy, RetryPolicy, VideoExtendRequest
 from kling_async.distributed import PostgresBatch, Worker, engine, journal
-from kling_async.distributed.journal import Order
+from kling_async.distributed.journal import Order as Picked
 from kling_async.simulator import Simulator
+from kling_async.simulator.checks import Order
+from kling_async.simulator.engine import Engine
+from kling_async.simulator.ledger import Task, Video
 
 _HOME = "10.77.0.1"
 _VENDOR_SECONDS = 0.25
@@ -49,6 +52,7 @@ class Options:
         hosts: network namespaces, 0 for plain processes.
         kills: of a worker, by SIGKILL, at random moments.
         terms: likewise, by SIGTERM: jobs are handed over.
+        blackouts: of all workers, by SIGKILL, in the moment when the vendor has made a task and not answered yet.
         stops: of PostgreSQL, for `stop_seconds` each.
         cuts: of one host from all others, for `cut_seconds` each.
         takeover: seconds without a sign of life after which a worker's jobs are taken over.
@@ -62,6 +66,7 @@ class Options:
     task_seconds: float = 8.0
     kills: int = 0
     terms: int = 0
+    blackouts: int = 0
     stops: int = 0
     stop_seconds: float = 20.0
     cuts: int = 0
@@ -89,6 +94,7 @@ class Figures:
     peak: int = 0
     kills: int = 0
     terms: int = 0
+    blackouts: int = 0
     stops: int = 0
     cuts: int = 0
     deaths: int = 0
@@ -104,7 +110,8 @@ class Figures:
     def __str__(self) -> str:
         return "\n".join(
             (
-                f"{self.kills} kills, {self.terms} handovers, {self.stops} stops of PostgreSQL, {self.cuts} cuts",
+                f"{self.kills} kills, {self.terms} handovers, {self.blackouts} blackouts",
+                f"{self.stops} stops of PostgreSQL, {self.cuts} cuts of a host",
                 f"starts in vain:          {self.deaths}",
                 f"jobs done:               {self.done} in {self.seconds:.0f} s",
                 f"creates accepted:        {self.creates}",
@@ -127,7 +134,7 @@ async def work(url: str, vendor: str, out: Path, options: Options) -> None:
     client = KlingClient(
         ApiKey(Simulator.api_key),
         base_url=vendor,
-        retry=RetryPolicy(ask_after=(0.0, 0.5, 2.0)),
+        retry=RetryPolicy(ask_after=(0.0, 0.1, 0.5)),
         polling=PollPolicy(interval=_VENDOR_SECONDS),
     )
     async with client as kling:
@@ -141,16 +148,16 @@ def _switch_off(without: str) -> None:
     lease = journal.WorkerJournal.lease
     dequeue = engine._Seats.dequeue
 
-    async def forgetful(self: journal.WorkerJournal, row: int) -> Order:
+    async def forgetful(self: journal.WorkerJournal, row: int) -> Picked:
         order = await lease(self, row)
         return attrs.evolve(order, entry=attrs.evolve(order.entry, external_id=uuid.uuid4().hex))
 
-    async def boundless(self: engine._Seats, *given: object) -> object:
+    async def boundless(self: engine._Seats, **given: object) -> object:
         async def unlimited() -> int:
             return 0
 
         self._limit = unlimited
-        return await dequeue(self, *given)  # type: ignore[arg-type]
+        return await dequeue(self, **given)  # type: ignore[arg-type]
 
     if without == "ids":
         journal.WorkerJournal.lease = forgetful  # type: ignore[method-assign]
@@ -211,6 +218,22 @@ async def _cut(name: str, seconds: float) -> None:
 # --- the parent: the vendor, the weather and the accountant ----------------------------------------------------------
 
 
+class Vendor(Engine):
+    """The simulated vendor, which can black out its customers in the moment when it has made a task."""
+
+    def __init__(self, options: Options, black_out: Callable[[], None]) -> None:
+        super().__init__(clock=time.time, task_seconds=options.task_seconds, submitted_seconds=0.1)
+        every = options.jobs // (options.blackouts + 1)
+        self._fatal = {every * (number + 1) for number in range(options.blackouts)}
+        self._black_out = black_out
+
+    def _open(self, order: Order, source: Video | None, now: float) -> Task:
+        task = super()._open(order, source, now)
+        if task.number in self._fatal:
+            self._black_out()
+        return task
+
+
 class Harness:
     """Runs workers, lets them suffer, and counts."""
 
@@ -229,7 +252,7 @@ class Harness:
         options, began = self._options, time.monotonic()
         address = _HOME if self._hosts else "127.0.0.1"
         self._url = await self._postgres.new()
-        simulator = Simulator(host=address, task_seconds=options.task_seconds, submitted_seconds=0.5)
+        simulator = Simulator(Vendor(options, self._black_out), host=address)
         async with simulator, PostgresBatch(self._url) as batch:
             self._vendor = simulator.url
             workers = [asyncio.create_task(self._supervise(number)) for number in range(options.workers)]
@@ -284,6 +307,12 @@ class Harness:
             self.figures.kills += number is signal.SIGKILL
             self.figures.terms += number is signal.SIGTERM
 
+    def _black_out(self) -> None:
+        self.figures.blackouts += 1
+        for process in self._workers.values():
+            if process.returncode is None:
+                process.kill()
+
     @property
     def _pause(self) -> float:
         """The mean time between two kills, so that all of them come while the jobs run."""
@@ -320,12 +349,14 @@ class Harness:
 
 
 def run(options: Options) -> Figures:
+    """The figures of a whole run, on a server of its own."""
+    with network(options.hosts) as hosts, Postgres(_HOME if hosts else "127.0.0.1", durable=True) as postgres:
+        return run_on(postgres, options, hosts)
+
+
+def run_on(postgres: Postgres, options: Options, hosts: Sequence[str] = ()) -> Figures:
     """The figures of a whole run."""
-    with (
-        network(options.hosts) as hosts,
-        tempfile.TemporaryDirectory() as folder,
-        Postgres(_HOME if hosts else "127.0.0.1", durable=True) as postgres,
-    ):
+    with tempfile.TemporaryDirectory() as folder:
         return asyncio.run(Harness(options, Path(folder), hosts, postgres).run())
 
 
