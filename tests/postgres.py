@@ -74,7 +74,7 @@ class Postgres:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self.stop()
+        self.stop(signal.SIGQUIT)
         shutil.rmtree(self._folder)
 
     @property
@@ -113,10 +113,10 @@ class Postgres:
             time.sleep(0.05)
         raise RuntimeError("PostgreSQL did not start")
 
-    def stop(self) -> None:
+    def stop(self, number: signal.Signals = signal.SIGINT) -> None:
         """Stops the server at once: its clients are thrown out."""
         if self._server is not None:
-            self._server.send_signal(signal.SIGINT)
+            self._server.send_signal(number)
             self._server.wait()
             self._server = None
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import ssl
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 
@@ -13,7 +14,7 @@ from postgres import PASSWORD, Postgres
 
 from kling_async import APIError, ConfigurationError, JournalError, KlingError, TaskFailed, TaskStatus, errors
 from kling_async.distributed import database as module
-from kling_async.distributed.database import Database, Refused, without_password
+from kling_async.distributed.database import Database, Refused, unreadable, without_password
 from kling_async.distributed.records import read_told, told
 from kling_async.models import Task, WaitTimeout
 
@@ -102,6 +103,12 @@ async def test_url_that_cannot_be_read_is_refused_and_not_shown(url: str) -> Non
         async with Database(url):
             pass
     assert PASSWORD not in str(caught.value)
+
+
+def test_certificate_that_is_not_valid_is_no_matter_of_the_url() -> None:
+    error = ssl.SSLCertVerificationError("self-signed certificate")
+    assert isinstance(error, ValueError)
+    assert unreadable(error) is error
 
 
 @pytest.mark.parametrize(

@@ -33,7 +33,9 @@ from kling_async import (
     VideoExtendRequest,
 )
 from kling_async.distributed import PostgresBatch, Worker
-from kling_async.distributed.engine import NOBODY
+from kling_async.distributed.database import Database
+from kling_async.distributed.engine import NOBODY, _Driver
+from kling_async.distributed.journal import WorkerJournal
 from kling_async.simulator import Fault, Simulator
 
 pytestmark = pytest.mark.real_time
@@ -402,6 +404,19 @@ async def test_refusal_by_the_vendor_waits_for_its_turn(url: str, simulator: Sim
     assert len(simulator.accepted) == len(MANY)
 
 
+async def test_seat_that_another_was_quicker_at_is_told_as_postgresql_does(url: str) -> None:
+    async with Database(url) as database:
+        driver = _Driver(database)
+        assert not driver.shutdown.is_set()
+        assert not driver.tm.tasks
+        await driver.execute("CREATE TABLE seats (seat int UNIQUE)")
+        await driver.execute("INSERT INTO seats VALUES ($1)", 1)
+        with pytest.raises(asyncpg.UniqueViolationError):  # PgQueuer goes by it
+            await driver.fetch("INSERT INTO seats VALUES ($1)", 1)
+        with pytest.raises(JournalError):
+            await driver.fetch("SELECT * FROM nothing")
+
+
 async def test_saving_holds_no_seat(url: str, kling: KlingClient, simulator: Simulator) -> None:
     all_made = asyncio.Event()
 
@@ -540,7 +555,7 @@ async def told(caplog: pytest.LogCaptureFixture, message: str) -> bool:
     return message in caplog.text
 
 
-@pytest.mark.parametrize("step", ["leased", "intent", "accepted", "ended"])
+@pytest.mark.parametrize("step", ["leased", "intent", "accepted", "ended", "saved"])
 async def test_taken_over_at_any_step_it_is_made_once(
     url: str, simulator: Simulator, kling: KlingClient, tmp_path: Path, step: str
 ) -> None:
@@ -604,6 +619,24 @@ async def test_row_that_was_taken_over_before_it_was_looked_at_is_left(
 
 async def has_journal(worker: Worker) -> bool:
     return hasattr(worker, "_agreed")
+
+
+async def test_a_rerun_is_not_forgotten_with_the_run_before(url: str) -> None:
+    async with Database(url) as database:
+        journal = WorkerJournal(database, "journal", NOBODY)
+        journal._rows["a"] = 2
+        journal.forget("a", 1)
+        assert journal._rows == {"a": 2}
+
+
+async def test_refusal_of_the_database_ends_a_worker(url: str, kling: KlingClient) -> None:
+    worker = Worker(url, kling, limit=5)
+    running = asyncio.create_task(worker.run())
+    await until(lambda: has_journal(worker))
+    await rows(url, "ALTER TABLE kling_async.about DROP COLUMN slots")
+    with pytest.raises(JournalError, match=r"column .*slots.* does not exist"):
+        async with asyncio.timeout(20):
+            await running
 
 
 async def test_client_that_closes_ends_the_worker(

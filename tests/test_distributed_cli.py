@@ -161,6 +161,22 @@ def test_wrong_usage_is_2(arguments: list[str], message: str, capsys: pytest.Cap
     assert message in capsys.readouterr().err
 
 
+def test_interrupted_is_130(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    async def interrupted(*_: object, **__: object) -> int:
+        os.kill(os.getpid(), signal.SIGINT)
+        await asyncio.Event().wait()
+        return 0
+
+    monkeypatch.setattr(cli, "_postgres_batch", interrupted)
+    assert run(["batch", "jobs.jsonl", "--postgres", "postgresql:///db"]) == 130
+    assert "the workers go on" in capsys.readouterr().err
+
+
+def test_folder_for_films_is_made(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["worker", "--postgres", "mysql:///db", "--out", "some/films"]) == 1
+    assert Path("some/films").is_dir()
+
+
 def test_what_is_no_url_is_told_and_not_shown(capsys: pytest.CaptureFixture[str]) -> None:
     assert run(["worker", "--postgres", f"mysql://kling:{PASSWORD}@host/db", "--limit", "3"]) == 1
     assert PASSWORD not in capsys.readouterr().err

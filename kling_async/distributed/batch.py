@@ -142,9 +142,8 @@ class PostgresBatch:
             look_at = list(pending)
             while pending:
                 for job, outcome in await self._open.outcomes(look_at):
-                    if job in pending:
-                        del pending[job]
-                        yield outcome
+                    del pending[job]
+                    yield outcome
                 look_at = await _news(heard, pending) if pending else []
         finally:
             self._readers.discard(heard)

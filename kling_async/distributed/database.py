@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import ssl
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager, suppress
 from types import TracebackType
@@ -180,11 +179,8 @@ class Database:
             return await asyncpg.connect(
                 self._url, timeout=_CALL_SECONDS, command_timeout=_CALL_SECONDS, server_settings=_SESSION
             )
-        except ssl.SSLError:
-            raise
-        except (ValueError, asyncpg.InterfaceError):
-            # The message may quote what stands in the URL.
-            raise ConfigurationError("postgres: the URL cannot be read; it must be postgresql://user@host/db") from None
+        except (ValueError, asyncpg.InterfaceError) as error:
+            raise unreadable(error) from None
 
     # --- listening -----------------------------------------------------------------------------------------------
 
@@ -212,7 +208,7 @@ class Database:
 
     async def _until_deaf(self, connection: asyncpg.Connection, ended: asyncio.Event) -> None:
         """Returns when the connection was lost; one that was cut off tells nothing, and is asked for a sign of life."""
-        while not ended.is_set():
+        while True:
             with suppress(TimeoutError):
                 async with asyncio.timeout(_PING_SECONDS):
                     await ended.wait()
@@ -230,6 +226,13 @@ class Refused(JournalError):
     def __init__(self, message: str, *, cause: asyncpg.PostgresError) -> None:
         super().__init__(message)
         self.cause = cause
+
+
+def unreadable(error: Exception) -> Exception:
+    """What is told where a connection was not even tried, without the message, which may quote the URL."""
+    if isinstance(error, OSError):  # a certificate that is not valid is a wrong value to Python, but not a wrong URL
+        return error
+    return ConfigurationError("postgres: the URL cannot be read; it must be postgresql://user:password@host/database")
 
 
 def without_password(url: object) -> str:

@@ -107,8 +107,10 @@ class _Driver(Driver):
     async def fetch(self, query: str, *args: object) -> list[dict[str, object]]:
         try:
             return [dict(row) for row in await self._database.fetch(query, *args)]
-        except Refused as refused:  # PgQueuer goes by what PostgreSQL says: a seat that another worker was quicker at
-            raise refused.cause from None
+        except Refused as refused:
+            if isinstance(refused.cause, asyncpg.UniqueViolationError):  # a seat that another worker was quicker at
+                raise refused.cause from None
+            raise
 
     async def execute(self, query: str, *args: object) -> str:
         await self.fetch(query, *args)
