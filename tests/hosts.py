@@ -39,7 +39,6 @@ from kling_async.simulator.engine import Engine
 from kling_async.simulator.ledger import Task, Video
 
 _HOME = "10.77.0.1"
-_VENDOR_SECONDS = 0.25
 _RESTART_SECONDS = 0.5
 
 
@@ -55,6 +54,7 @@ class Options:
         blackouts: of all workers, by SIGKILL, in the moment when the vendor has made a task and not answered yet.
         stops: of PostgreSQL, for `stop_seconds` each.
         cuts: of one host from all others, for `cut_seconds` each.
+        interval: seconds between two looks at a task.
         takeover: seconds without a sign of life after which a worker's jobs are taken over.
         without: what is switched off, to see that this is noticed: `ids` or `seats`.
     """
@@ -71,6 +71,7 @@ class Options:
     stop_seconds: float = 20.0
     cuts: int = 0
     cut_seconds: float = 60.0
+    interval: float = 0.25
     takeover: float = 6.0
     seed: int = 1
     without: str = ""
@@ -82,6 +83,7 @@ class Figures:
 
     Attributes:
         utilisation: seconds of tasks, divided by the slots' seconds from the first create to the last end.
+        polls: queries and pages of the list that the vendor answered.
         deaths: workers that ended by themselves, since PostgreSQL was out as they began, and were started again.
     """
 
@@ -98,6 +100,7 @@ class Figures:
     stops: int = 0
     cuts: int = 0
     deaths: int = 0
+    polls: int = 0
     seconds: float = 0.0
     utilisation: float = 0.0
     failures: list[str] = attrs.field(factory=list)
@@ -119,6 +122,7 @@ class Figures:
                 f"jobs lost:               {self.lost}",
                 f"films not saved:         {self.unsaved}",
                 f"in flight at most:       {self.peak} (limit {self.limit})",
+                f"polls of the vendor:     {self.polls / self.seconds:.1f} a second",
                 f"slots used:              {100 * self.utilisation:.1f} % of the ideal",
                 *self.failures[:5],
             )
@@ -135,7 +139,7 @@ async def work(url: str, vendor: str, out: Path, options: Options) -> None:
         ApiKey(Simulator.api_key),
         base_url=vendor,
         retry=RetryPolicy(ask_after=(0.0, 0.1, 0.5)),
-        polling=PollPolicy(interval=_VENDOR_SECONDS),
+        polling=PollPolicy(interval=options.interval),
     )
     async with client as kling:
         worker = Worker(url, kling, limit=options.limit, out=out, takeover=options.takeover)
@@ -146,13 +150,13 @@ async def work(url: str, vendor: str, out: Path, options: Options) -> None:
 def _switch_off(without: str) -> None:
     """Breaks what keeps jobs from being paid twice, or the limit."""
     lease = journal.WorkerJournal.lease
-    dequeue = engine._Seats.dequeue
+    dequeue = engine.Seats.dequeue
 
     async def forgetful(self: journal.WorkerJournal, row: int) -> Picked:
         order = await lease(self, row)
         return attrs.evolve(order, entry=attrs.evolve(order.entry, external_id=uuid.uuid4().hex))
 
-    async def boundless(self: engine._Seats, **given: object) -> object:
+    async def boundless(self: engine.Seats, **given: object) -> object:
         async def unlimited() -> int:
             return 0
 
@@ -162,7 +166,7 @@ def _switch_off(without: str) -> None:
     if without == "ids":
         journal.WorkerJournal.lease = forgetful  # type: ignore[method-assign]
     if without == "seats":
-        engine._Seats.dequeue = boundless  # type: ignore[assignment]
+        engine.Seats.dequeue = boundless  # type: ignore[assignment]
 
 
 # --- hosts -----------------------------------------------------------------------------------------------------------
@@ -293,6 +297,7 @@ class Harness:
         return await asyncio.create_subprocess_exec(
             *prefix, sys.executable, __file__, "--child", self._url, self._vendor, str(self._folder),
             "--limit", str(options.limit), "--takeover", str(options.takeover), "--without", options.without,
+            "--interval", str(options.interval),
             stderr=subprocess.DEVNULL,
         )  # fmt: skip
 
@@ -342,6 +347,7 @@ class Harness:
         figures.lost = len(set(keys) - made.keys())
         figures.unsaved = sum(not (self._folder / f"{key}.mp4").is_file() for key in keys)
         figures.peak = engine.peak_in_flight
+        figures.polls = simulator.count("query") + simulator.count("list")
         began = min(task.created_at for task in tasks)
         ended = max(task.created_at + self._options.task_seconds for task in tasks)
         ideal = figures.creates * self._options.task_seconds / self._options.limit

@@ -33,6 +33,8 @@ from kling_async import (
     VideoExtendRequest,
 )
 from kling_async.distributed import PostgresBatch, Worker
+from kling_async.distributed import batch as batch_module
+from kling_async.distributed.batch import _news
 from kling_async.distributed.database import Database
 from kling_async.distributed.engine import NOBODY, _Driver
 from kling_async.distributed.journal import WorkerJournal
@@ -264,6 +266,26 @@ async def test_queue_that_somebody_emptied_is_filled_by_a_rerun(url: str, kling:
     await rows(url, "DELETE FROM kling_async.pgqueuer")
     async with working(url, kling):
         assert len(await outcomes(url, ABC)) == 3
+
+
+async def test_silence_makes_a_reader_look_at_all(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(batch_module, "_LOOK_SECONDS", 0.05)
+    heard = asyncio.Queue[str]()
+    heard.put_nowait("of another run")
+    assert await _news(heard, {"a": None, "b": None}) == ["a", "b"]
+
+
+async def test_much_that_is_heard_at_once_is_one_look() -> None:
+    heard = asyncio.Queue[str]()
+    for job in ("a", "of another run", "b"):
+        heard.put_nowait(job)
+    assert sorted(await _news(heard, dict.fromkeys("abc"))) == ["a", "b"]
+
+
+async def test_what_may_have_been_missed_makes_a_reader_look_at_all() -> None:
+    heard = asyncio.Queue[str]()
+    heard.put_nowait("")
+    assert await _news(heard, dict.fromkeys("abc")) == ["a", "b", "c"]
 
 
 # What goes wrong with a job.

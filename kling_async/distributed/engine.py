@@ -158,7 +158,7 @@ class _Ear:
         self._callback(CHANGED)
 
 
-class _Seats(Queries):
+class Seats(Queries):
     """PgQueuer's queries, but rows are touched by their owner alone, and removed by the journal alone."""
 
     def __init__(self, database: Database, limit: Callable[[], Awaitable[int]]) -> None:
@@ -209,7 +209,7 @@ class Picker:
     def __init__(
         self, database: Database, work: Callable[[int], Awaitable[None]], *, limit: Callable[[], Awaitable[int]]
     ) -> None:
-        seats = _Seats(database, limit)
+        seats = Seats(database, limit)
         self._manager = QueueManager(seats, Channel(CHANNEL))
         self.owner: UUID = self._manager.queue_manager_id
         seats.owner = self.owner
