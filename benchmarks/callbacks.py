@@ -19,12 +19,12 @@ import attrs
 
 from kling_async import ApiKey, KlingClient
 from kling_async.simulator import Delivery, Simulator
+from kling_async.testing import VirtualLoop, wall
 
 sys.path.insert(0, str(Path(__file__).parent.parent / "tests"))
 
 from loss import receiver
 from posts import SECRET
-from virtual import VirtualLoop, wall
 
 SEED = 20_26
 MADE_WITHIN = 60.0

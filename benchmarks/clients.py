@@ -23,6 +23,8 @@ import jwt
 from yarl import URL
 
 from kling_async import ApiKey, KlingClient, PollPolicy, SlotPolicy, Task, TaskStatus, Video
+from kling_async.events import Event, OnEvent
+from kling_async.runtime.tracing import Tracing
 from kling_async.spec import VIDEO_EXTEND_PATH
 
 API_KEY = "benchmark-key-0123456789"
@@ -246,7 +248,22 @@ class Ours(Client):
 
     def __init__(self, url: str, interval: float | None = None) -> None:
         polling = PollPolicy() if interval is None else PollPolicy(interval=interval)
-        self.kling = KlingClient(ApiKey(API_KEY), base_url=url, polling=polling, slots=SlotPolicy(limit=10**9))
+        self.kling = KlingClient(
+            ApiKey(API_KEY),
+            base_url=url,
+            polling=polling,
+            slots=SlotPolicy(limit=10**9),
+            on_event=self.on_event(),
+            tracing=self.tracing(),
+        )
+
+    def on_event(self) -> OnEvent | None:
+        """Who hears of events: nobody."""
+        return None
+
+    def tracing(self) -> Tracing | None:
+        """Who makes spans: nobody."""
+        return None
 
     async def get(self, id: str) -> str:
         """By `get`."""
@@ -270,3 +287,34 @@ class Ours(Client):
     async def close(self) -> None:
         """Closes the client."""
         await self.kling.close()
+
+
+class Heard(Ours):
+    """The same with a hook that counts."""
+
+    heard = 0
+
+    def on_event(self) -> OnEvent:
+        """Counts."""
+
+        def count(_: Event) -> None:
+            self.heard += 1
+
+        return count
+
+
+class Traced(Ours):
+    """The same with spans, which an SDK makes and throws away."""
+
+    NEEDS: ClassVar[dict[str, str]] = {"opentelemetry-sdk": "opentelemetry.sdk"}
+
+    def tracing(self) -> Tracing:
+        """Spans of the extra `otel`."""
+        from opentelemetry.sdk.trace import TracerProvider  # noqa: PLC0415 - may not be installed
+        from opentelemetry.sdk.trace.export import BatchSpanProcessor, SpanExporter  # noqa: PLC0415 - likewise
+
+        from kling_async import otel  # noqa: PLC0415 - likewise
+
+        provider = TracerProvider()
+        provider.add_span_processor(BatchSpanProcessor(SpanExporter()))
+        return otel.Tracing(provider)

@@ -76,4 +76,7 @@ def percentile(values: Sequence[float], share: float) -> float:
 
 def installed(module: str) -> bool:
     """Whether a module can be imported here."""
-    return importlib.util.find_spec(module) is not None
+    try:
+        return importlib.util.find_spec(module) is not None
+    except ModuleNotFoundError:  # not even the package that it is in
+        return False

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import sdks
-from clients import Client, Naive, Ours, Raw, Tuned
+from clients import Client, Heard, Naive, Ours, Raw, Traced, Tuned
 from control import installed
 
 CLIENTS: dict[str, type[Client]] = {
     "raw": Raw,
     "tuned": Tuned,
     "ours": Ours,
+    "ours + hook": Heard,
+    "ours + otel": Traced,
     "naive": Naive,
     "aiohttp + pydantic": sdks.PydanticAiohttp,
     "httpx + pydantic": sdks.PydanticHttpx,

@@ -2,7 +2,7 @@
 
     python benchmarks/slots.py
 
-500 jobs at a limit of 5, over real sockets to the simulated vendor, on a loop whose time jumps (the tests' own). The
+500 jobs at a limit of 5, over real sockets to the simulated vendor, on a loop whose time jumps (`VirtualLoop`). The
 limit is given to the client, or learnt from the vendor's 1303; tasks take 60 or 180 s, all the same or within ±50 %.
 Then two clients with 250 jobs each share one account, and know nothing of each other.
 """
@@ -10,20 +10,15 @@ Then two clients with 250 jobs each share one account, and know nothing of each 
 from __future__ import annotations
 
 import asyncio
-import sys
 from collections.abc import Iterable, Sequence
 from itertools import pairwise
-from pathlib import Path
 from random import Random
 
 import attrs
 
 from kling_async import ApiKey, KlingClient, SlotPolicy
 from kling_async.simulator import Simulator
-
-sys.path.insert(0, str(Path(__file__).parent.parent / "tests"))
-
-from virtual import VirtualLoop, wall
+from kling_async.testing import VirtualLoop, wall
 
 SLOTS = 5
 JOBS = 500

@@ -25,6 +25,7 @@ from kling_async.errors import (
     UnknownCode,
     WebhookError,
 )
+from kling_async.extensions import VideoExtend
 from kling_async.models import (
     NoVideo,
     Page,
@@ -37,7 +38,9 @@ from kling_async.models import (
     Video,
     WaitTimeout,
     supports,
+    units_of,
 )
+from kling_async.omni import OmniVideo
 from kling_async.policies import DownloadPolicy, PollPolicy, PoolLimits, RetryPolicy, SlotPolicy
 from kling_async.requests import (
     OmniVideoRequest,
@@ -46,12 +49,15 @@ from kling_async.requests import (
     ReferenceVideo,
     VideoExtendRequest,
 )
-from kling_async.resources import OmniVideo, VideoExtend
 from kling_async.rules.callbacks import Answer
+from kling_async.rules.chain import ChainPlan
+from kling_async.rules.forecast import Forecast
 from kling_async.runtime.batch import Batch
 from kling_async.runtime.callback_store import AnyCallbackStore, CallbackStore
 from kling_async.runtime.callbacks import Callbacks
 from kling_async.runtime.carry import Outcome
+from kling_async.runtime.chain import Chain
+from kling_async.runtime.network import Network
 from kling_async.runtime.pager import Pager
 
 __all__ = [
@@ -66,6 +72,8 @@ __all__ = [
     "Batch",
     "CallbackStore",
     "Callbacks",
+    "Chain",
+    "ChainPlan",
     "ClientClosed",
     "ConcurrencyLimited",
     "ConfigurationError",
@@ -73,11 +81,13 @@ __all__ = [
     "CreateUncertain",
     "DownloadError",
     "DownloadPolicy",
+    "Forecast",
     "InvalidRequest",
     "JournalError",
     "KlingClient",
     "KlingError",
     "MalformedResponse",
+    "Network",
     "NoVideo",
     "NotFound",
     "OmniVideo",
@@ -109,4 +119,5 @@ __all__ = [
     "WaitTimeout",
     "WebhookError",
     "supports",
+    "units_of",
 ]

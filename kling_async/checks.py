@@ -9,6 +9,7 @@ from urllib.parse import SplitResult, urlsplit
 
 import attrs
 
+from kling_async import spec
 from kling_async.errors import ConfigurationError, KlingError, RequestError
 
 Check = Callable[[object, "attrs.Attribute[Any]", Any], None]
@@ -105,6 +106,25 @@ def web_parts(value: object) -> SplitResult | None:
     except ValueError:
         return None
     return parts if usable else None
+
+
+def base_address(url: str) -> str:
+    """The API's address, without a slash at its end."""
+    parts = web_parts(url)
+    if parts is None or parts.query or parts.fragment or parts.username or parts.password:
+        raise ConfigurationError(
+            f"base_url: must be an http or https URL without user, query and fragment, such as {spec.BASE_URL}"
+        )
+    url = url.rstrip("/")
+    if url.endswith("/v1"):
+        raise ConfigurationError(f"base_url: ends in /v1, which the calls bring along; it must be like {spec.BASE_URL}")
+    return url
+
+
+def origin_of(url: str) -> str:
+    """Scheme, host and port of a URL."""
+    parts = urlsplit(url)
+    return f"{parts.scheme}://{parts.netloc}"
 
 
 def whole(

@@ -13,16 +13,18 @@ from functools import partial
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Literal, Self, overload
-from urllib.parse import urlsplit
 
 from kling_async import spec
-from kling_async.checks import web_parts
+from kling_async.account import Account
+from kling_async.checks import base_address, origin_of
 from kling_async.credentials import AccessKey, ApiKey, Credentials, Signer, credentials_from
 from kling_async.errors import ConfigurationError, KlingError, NotFound
+from kling_async.events import OnEvent
+from kling_async.extensions import VideoExtend
 from kling_async.models import Task, Video
+from kling_async.omni import OmniVideo
 from kling_async.policies import DEFAULT_WAIT_SECONDS, DownloadPolicy, PollPolicy, PoolLimits, RetryPolicy, SlotPolicy
 from kling_async.requests import OmniVideoRequest, VideoExtendRequest
-from kling_async.resources import Account, OmniVideo, VideoExtend
 from kling_async.rules.signatures import hidden
 from kling_async.rules.slots import limit_of
 from kling_async.runtime.batch import Batch
@@ -30,8 +32,11 @@ from kling_async.runtime.callback_store import AnyCallbackStore
 from kling_async.runtime.callbacks import Callbacks, Ear
 from kling_async.runtime.carry import AnyJournal, Carrier, Kind, Step
 from kling_async.runtime.download import Downloader, wanted_in
+from kling_async.runtime.hook import Hook
 from kling_async.runtime.journal import Journal
+from kling_async.runtime.network import Network
 from kling_async.runtime.pool import SessionPool
+from kling_async.runtime.tracing import Tracing
 from kling_async.runtime.transport import Transport
 
 if TYPE_CHECKING:
@@ -56,10 +61,14 @@ class KlingClient:
         retry: how reads are repeated.
         polling: how awaited tasks are looked after.
         pool: how many requests may be under way at once.
+        network: proxies, certificates, and aiohttp's parts of your own; default: none of them.
         slots: how creates wait for the account's slots.
         downloads: how films are fetched.
         webhook_secrets: of the account's callbacks, as the console shows them; several while one rotates. Default none:
             then a callback proves nothing, and only causes a query.
+        on_event: a plain function that is called with everything that happens (see `kling_async.events`), in the event
+            loop and at the very moment; default `None`. It should be quick. What it raises is logged, and harms nobody.
+        tracing: makes spans of requests, such as `kling_async.otel.Tracing()`; default `None`.
         callback_store: passes callbacks on between workers, such as `CallbackStore("callbacks.sqlite3")`; default
             `None`: each worker hears what itself receives.
         wall: Unix seconds, for tokens, callbacks and the age of films.
@@ -73,7 +82,8 @@ class KlingClient:
         callbacks: takes in what the vendor posts to your `callback_url`.
 
     Raises:
-        ConfigurationError: no credentials, a base URL that is none, or a webhook secret that is none.
+        ConfigurationError: no credentials, a base URL that is none, a webhook secret that is none, or an `on_event`
+            that is no plain function.
     """
 
     def __init__(
@@ -86,8 +96,11 @@ class KlingClient:
         pool: PoolLimits = PoolLimits(),
         slots: SlotPolicy = SlotPolicy(),
         downloads: DownloadPolicy = DownloadPolicy(),
+        network: Network = Network(),
         webhook_secrets: Sequence[str] = (),
         callback_store: AnyCallbackStore | None = None,
+        on_event: OnEvent | None = None,
+        tracing: Tracing | None = None,
         wall: Callable[[], float] = time.time,
         draw: Callable[[], float] = random.random,
         new_id: Callable[[], str] = _new_id,
@@ -101,33 +114,24 @@ class KlingClient:
             credentials = credentials_from(os.environ)
         if not isinstance(credentials, ApiKey | AccessKey):
             raise ConfigurationError(f"credentials: {type(credentials).__name__} is neither ApiKey nor AccessKey")
-        url = _checked(base_url or os.environ.get("KLING_BASE_URL", "").strip() or spec.BASE_URL)
-        self._pool = SessionPool(pool)
-        self._transport = Transport(url, self._pool, Signer(credentials), retry, wall, draw)
-        self._downloader = Downloader(self._pool, _origin(url), downloads, retry, wall, draw)
+        url = base_address(base_url or os.environ.get("KLING_BASE_URL", "").strip() or spec.BASE_URL)
+        hook = None if on_event is None else Hook(on_event, wall=wall)
+        self._pool = SessionPool(pool, network, proxy=network.proxy_for(url))
+        self._transport = Transport(url, self._pool, Signer(credentials), retry, wall, draw, hook, tracing)
+        self._downloader = Downloader(self._pool, origin_of(url), downloads, retry, wall, draw, hook, tracing)
         self._simulator: Simulator | None = None
         self._started_simulator = False
         self.account = Account(self._transport)
+        limit = self._read_limit
         self.video_extend = VideoExtend(
-            self._transport,
-            spec.VIDEO_EXTEND_PATH,
-            polling=polling,
-            slots=slots,
-            new_id=new_id,
-            read_limit=self._read_limit,
+            self._transport, spec.VIDEO_EXTEND_PATH, polling=polling, slots=slots, new_id=new_id, read_limit=limit
         )
         self.omni_video = OmniVideo(
-            self._transport,
-            spec.OMNI_VIDEO_PATH,
-            polling=polling,
-            slots=slots,
-            new_id=new_id,
-            read_limit=self._read_limit,
+            self._transport, spec.OMNI_VIDEO_PATH, polling=polling, slots=slots, new_id=new_id, read_limit=limit
         )
-        kinds = {spec.VIDEO_EXTEND_PATH: self.video_extend.kind, spec.OMNI_VIDEO_PATH: self.omni_video.kind}
         self.callbacks = Callbacks(
             self._transport,
-            [Ear(path, kind.waiter) for path, kind in kinds.items()],
+            [Ear(one.kind.submitter.path, one.kind.waiter) for one in (self.video_extend, self.omni_video)],
             secrets=webhook_secrets,
             spacing=polling.interval,
             store=callback_store,
@@ -143,8 +147,9 @@ class KlingClient:
         pool: PoolLimits = PoolLimits(),
         slots: SlotPolicy = SlotPolicy(),
         downloads: DownloadPolicy = DownloadPolicy(),
+        on_event: OnEvent | None = None,
     ) -> Self:
-        """A client of the embedded simulator, on loopback: no account, no money, no network.
+        """A client of the embedded simulator, on loopback and by its clock: no account, no money, no network.
 
         Use it by `async with`, which starts the simulator and stops it again (one that runs already is left so).
         Before and after, while the simulator does not run, every call raises `ConfigurationError`.
@@ -156,6 +161,7 @@ class KlingClient:
             pool: as for any client.
             slots: as for any client.
             downloads: as for any client.
+            on_event: as for any client.
         """
         from kling_async.simulator import Simulator  # noqa: PLC0415 - the tower is climbed only when asked for
 
@@ -169,6 +175,8 @@ class KlingClient:
             slots=slots,
             webhook_secrets=simulator.webhook_secrets,
             downloads=downloads,
+            wall=lambda: simulator.engine.now,
+            on_event=on_event,
         )
         client._simulator = simulator
         client._aim(simulator.url if simulator.running else "")
@@ -220,7 +228,7 @@ class KlingClient:
         return Batch(
             Journal(journal, self._transport.wall),
             self._kinds(),
-            self._downloader,
+            downloader=self._downloader,
             out=None if out is None else Path(out),
             timeout=timeout,
             retry_failed=retry_failed,
@@ -366,20 +374,3 @@ class KlingClient:
             return "<KlingClient that was never finished>"  # a traceback with locals shows it so
         host = self._transport.host or "not started"
         return f"<KlingClient {host}, {self.video_extend!r}, {self.omni_video!r}, {self._pool!r}>"
-
-
-def _checked(url: str) -> str:
-    parts = web_parts(url)
-    if parts is None or parts.query or parts.fragment or parts.username or parts.password:
-        raise ConfigurationError(
-            f"base_url: must be an http or https URL without user, query and fragment, such as {spec.BASE_URL}"
-        )
-    url = url.rstrip("/")
-    if url.endswith("/v1"):
-        raise ConfigurationError(f"base_url: ends in /v1, which the calls bring along; it must be like {spec.BASE_URL}")
-    return url
-
-
-def _origin(url: str) -> str:
-    parts = urlsplit(url)
-    return f"{parts.scheme}://{parts.netloc}"

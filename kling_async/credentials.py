@@ -42,7 +42,9 @@ def _key(_: object, field: attrs.Attribute[str], value: object) -> None:
         )
 
 
-class _Unpicklable:
+class Unpicklable:
+    """What holds a secret, and is not pickled."""
+
     __slots__ = ()
 
     def __reduce__(self) -> NoReturn:
@@ -50,7 +52,7 @@ class _Unpicklable:
 
 
 @attrs.frozen(repr=False)
-class ApiKey(_Unpicklable):
+class ApiKey(Unpicklable):
     """A static API key, sent as it is.
 
     Raises:
@@ -66,7 +68,7 @@ class ApiKey(_Unpicklable):
 
 
 @attrs.frozen(repr=False)
-class AccessKey(_Unpicklable):
+class AccessKey(Unpicklable):
     """An access key and its secret key: each request carries a token (JWT, HS256) signed with them.
 
     Raises:

@@ -46,7 +46,7 @@ class KlingError(Exception):
     ) -> None:
         super().__init__(message)
         self.message = message
-        self.created = created
+        self.created: Created = created
         self.task_id = task_id
         self.external_task_id = external_task_id
         self.request_id = request_id
@@ -56,6 +56,11 @@ class KlingError(Exception):
     def __str__(self) -> str:
         facts = ", ".join(f"{name}: {value}" for name, value in self._facts() if value)
         return f"{self.message} ({facts}). {self.advice}" if facts else f"{self.message}. {self.advice}"
+
+    @property
+    def in_brief(self) -> str:
+        """What failed, and the vendor's id of the exchange, without the rest: for a log line in which it is a part."""
+        return self.message if self.request_id is None else f"{self.message}, request id: {self.request_id}"
 
     def _facts(self) -> Iterable[tuple[str, object]]:
         yield "created", self.created if self._tells_created else None

@@ -6,9 +6,10 @@ The errors that carry a task stand here too, beside what they carry.
 from __future__ import annotations
 
 import enum
-from collections.abc import Mapping
-from datetime import datetime
-from decimal import Decimal
+from collections.abc import Iterable, Mapping
+from datetime import datetime, timedelta
+from decimal import Context, Decimal
+from functools import reduce
 
 import attrs
 
@@ -106,6 +107,27 @@ class Task:
             raise NoVideo(f"task {self.id} is {self.status} and has no video", task=self)
         return self.videos[0]
 
+    @property
+    def kept_until(self) -> datetime | None:
+        """When the vendor deletes the videos: 30 days after the task's last change; `None` when it sent no times.
+
+        Source: document-api.
+        """
+        ended = self.updated_at or self.created_at
+        return None if ended is None else ended + timedelta(days=spec.KEPT_DAYS)
+
+
+_EXACT = Context(prec=60)  # more digits than sums of money have, whatever the caller's own context says
+
+
+def units_of(tasks: Iterable[Task]) -> Decimal:
+    """What the tasks cost together, exact: the sum of `final_unit_deduction`, each task once.
+
+    What the vendor has not told (a task that has not ended, or has no deduction in its record) counts as nothing.
+    """
+    told = {task.id: task.final_unit_deduction or Decimal(0) for task in tasks}
+    return reduce(_EXACT.add, told.values(), Decimal(0))
+
 
 @attrs.frozen
 class Page:
@@ -162,7 +184,7 @@ class TaskFailed(_AboutTask):
 
 
 class NoVideo(_AboutTask):
-    """The task has no result video (yet): it has not succeeded, or the vendor sent success without one."""
+    """The task has no result video (yet), or one without its length where that is needed to go on."""
 
     advice = "Wait for the task with `wait(task)`; if it has ended, `task.raw` is what the vendor sent."
 

@@ -210,6 +210,49 @@ class OmniVideoRequest:
                 )
 
     @classmethod
+    def next_shot(
+        cls,
+        video_url: str,
+        *,
+        prompt: str | None = None,
+        model_name: str = spec.OMNI_MODELS[0],
+        mode: str | None = None,
+        aspect_ratio: str | None = None,
+        duration: int | None = None,
+        callback_url: str | None = None,
+        external_task_id: str | None = None,
+    ) -> Self:
+        """The request for the shot that follows a clip: one `feature` video, and a prompt that refers to it.
+
+        Args:
+            video_url: the clip, see `ReferenceVideo`.
+            prompt: what should happen. One that does not say `<<<video_1>>>` itself is put behind the words of the
+                specification's example, "Based on <<<video_1>>>, generate the next shot", which then count as
+                characters too; default `None`: these words alone.
+            model_name: default `kling-video-o1`.
+            mode: see the class, as all below; `None` leaves each to the vendor.
+            aspect_ratio: as above.
+            duration: as above.
+            callback_url: as above.
+            external_task_id: as above.
+
+        Raises:
+            RequestError: a value that the vendor would refuse.
+
+        Source: specification, "Alternative: Omni-Video Extension".
+        """
+        return cls(
+            prompt=_SHOT if prompt is None else _shot_of(prompt),
+            model_name=model_name,
+            video_list=[ReferenceVideo(video_url=video_url)],
+            mode=mode,
+            aspect_ratio=aspect_ratio,
+            duration=duration,
+            callback_url=callback_url,
+            external_task_id=external_task_id,
+        )
+
+    @classmethod
     def from_dict(cls, members: Mapping[str, object]) -> Self:
         """The request that a dictionary in the vendor's own spelling describes (`watermark_info` and all).
 
@@ -225,6 +268,16 @@ class OmniVideoRequest:
         if isinstance(known.get("duration"), str):
             known["duration"] = _SECONDS.get(str(known["duration"]), known["duration"])
         return _build(cls, known)
+
+
+_SHOT = "Based on <<<video_1>>>, generate the next shot"
+
+
+def _shot_of(prompt: str) -> str:
+    """The prompt, with a word of the clip where it has none. What is no text, or empty, is for the field to refuse."""
+    given: object = prompt
+    is_whole = not isinstance(given, str) or not given.strip() or "<<<video_1>>>" in given
+    return prompt if is_whole else f"{_SHOT}: {prompt}"
 
 
 _OMNI_LISTS: Mapping[str, type[object]] = {

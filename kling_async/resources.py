@@ -1,4 +1,4 @@
-"""What a client offers: tasks of two kinds, written once, and the account."""
+"""Tasks of one kind, as a client offers them: written once for every kind."""
 
 from __future__ import annotations
 
@@ -6,18 +6,15 @@ import asyncio
 import builtins
 import logging
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
-from datetime import UTC, datetime
 from typing import Literal, overload
-
-import attrs
 
 from kling_async import spec
 from kling_async.checks import identifier, seconds, whole
 from kling_async.errors import KlingError, RequestError
-from kling_async.models import Page, ResourcePack, Task, Video
+from kling_async.models import Page, Task
 from kling_async.policies import DEFAULT_WAIT_SECONDS, PollPolicy, SlotPolicy
 from kling_async.requests import OmniVideoRequest, VideoExtendRequest
-from kling_async.rules.wire import costs_call, page_call, read_packs, read_task, read_tasks, task_call
+from kling_async.rules.wire import page_call, read_task, read_tasks, task_call
 from kling_async.runtime.carry import Kind
 from kling_async.runtime.line import Line
 from kling_async.runtime.pager import Pager
@@ -71,7 +68,7 @@ class TaskResource:
         Source: specification, "Endpoints"; external ids in the path: document-api.
         """
         call = task_call(self._path, _id_of(id))
-        task = read_task(await self._transport.read(call, timeout=_budget(timeout)))
+        task = read_task(await self._transport.read(call, timeout=budget(timeout)))
         self._waiter.absorb([task])
         return task
 
@@ -113,7 +110,7 @@ class TaskResource:
             ClientClosed: the client was closed meanwhile.
         """
         wanted = task if isinstance(task, Task) else _id_of(task)
-        waiting = self._waiter.begin(wanted, _budget(timeout))
+        waiting = self._waiter.begin(wanted, budget(timeout))
         try:
             return await waiting.future
         finally:
@@ -145,7 +142,7 @@ class TaskResource:
         Raises:
             as `wait`; a `WaitTimeout` carries all that had not ended.
         """
-        wanted, limit = _wanted(tasks), _budget(timeout)
+        wanted, limit = _wanted(tasks), budget(timeout)
         if return_exceptions:
             return await self._waiter.wait_each(wanted, timeout=limit)
         return await self._waiter.wait_all(wanted, timeout=limit)
@@ -163,7 +160,7 @@ class TaskResource:
             WaitTimeout: the time was over; it carries all that had not ended.
             NotFound, AuthenticationError, ...: as `wait`; the iteration ends there.
         """
-        return self._waiter.as_completed(_wanted(tasks), timeout=_budget(timeout))
+        return self._waiter.as_completed(_wanted(tasks), timeout=budget(timeout))
 
     def events(
         self, tasks: Iterable[Task | str], *, timeout: float | None = DEFAULT_WAIT_SECONDS
@@ -180,7 +177,7 @@ class TaskResource:
         Raises:
             as `as_completed`.
         """
-        return self._waiter.events(_wanted(tasks), timeout=_budget(timeout))
+        return self._waiter.events(_wanted(tasks), timeout=budget(timeout))
 
     async def _run(self, request: VideoExtendRequest | OmniVideoRequest, timeout: float | None) -> Task:
         task = await self._submitter.create(request)
@@ -199,161 +196,6 @@ class TaskResource:
         await self._waiter.close()
 
 
-class VideoExtend(TaskResource):
-    """Extensions of videos that Kling made. Source: specification."""
-
-    async def create(
-        self,
-        source: str | Video | VideoExtendRequest,
-        *,
-        prompt: str | None = None,
-        model_name: str | None = None,
-        mode: str | None = None,
-        callback_url: str | None = None,
-        external_task_id: str | None = None,
-        timeout: float | None = None,
-    ) -> Task:
-        """The task, accepted by the vendor exactly once; its end is `wait`'s business.
-
-        Waits for a free slot of the account. A lost answer is settled by asking for the external id, and only what
-        is not found is posted again, under the same id.
-
-        Args:
-            source: the id of the video to extend, a `Video` (such as `task.video`), or a whole request; with a
-                request, nothing else may be given.
-            prompt: see `VideoExtendRequest`, as all below; `None` leaves each to the vendor.
-            model_name: default `None`: the vendor takes `kling-v1`.
-            mode: default `None`: the vendor takes `std`.
-            callback_url: default `None`: no callbacks.
-            external_task_id: default `None`: the client makes one. With one of your own, the same create is safe to
-                repeat, here and in other processes: the task that is there already is returned.
-            timeout: seconds for all of it, the wait for a slot included; `None`: that wait has no bound, and settling
-                takes at most `RetryPolicy.settle_timeout`.
-
-        Raises:
-            RequestError: refused here, before anything was sent.
-            APIError: refused by the vendor; no task was made. `InvalidRequest` also says that `external_task_id`
-                belongs to another video's task.
-            ConcurrencyLimited: no slot became free within `timeout`; no task was made.
-            TransportError: the request never left in all that time; no task was made.
-            CreateUncertain: time ran out in doubt; a later `get` or `create` with the error's `external_task_id`
-                picks the task up, if it was made.
-
-        Source: specification, "Request Parameters".
-        """
-        request = _extension(source, prompt, model_name, mode, callback_url, external_task_id)
-        return await self._submitter.create(request, timeout=_budget(timeout))
-
-    async def run(
-        self,
-        source: str | Video | VideoExtendRequest,
-        *,
-        prompt: str | None = None,
-        model_name: str | None = None,
-        mode: str | None = None,
-        callback_url: str | None = None,
-        external_task_id: str | None = None,
-        timeout: float | None = DEFAULT_WAIT_SECONDS,
-    ) -> Task:
-        """The succeeded task: `create`, then `wait`. Any number of these at once share one poller.
-
-        Args and errors are those of `create` and `wait`; `timeout` begins when the vendor has accepted the task.
-        """
-        limit = _budget(timeout)
-        request = _extension(source, prompt, model_name, mode, callback_url, external_task_id)
-        return await self._run(request, limit)
-
-
-class OmniVideo(TaskResource):
-    """Omni-Video: the freer way to go on from a video. Source: specification, "Alternative"."""
-
-    async def create(self, request: OmniVideoRequest, *, timeout: float | None = None) -> Task:
-        """The task, accepted by the vendor exactly once. `timeout` and errors are those of extensions."""
-        return await self._submitter.create(_omni(request), timeout=_budget(timeout))
-
-    async def run(self, request: OmniVideoRequest, *, timeout: float | None = DEFAULT_WAIT_SECONDS) -> Task:
-        """The succeeded task: `create`, then `wait`; `timeout` begins when the vendor has accepted the task."""
-        limit = _budget(timeout)
-        return await self._run(_omni(request), limit)
-
-
-@attrs.frozen
-class Account:
-    """What the account has bought and used."""
-
-    _transport: Transport
-
-    async def costs(
-        self, start: datetime, end: datetime, *, resource_pack_name: str | None = None, timeout: float | None = None
-    ) -> tuple[ResourcePack, ...]:
-        """The resource packs that were of use between two times. Free; the figures lag by up to 12 hours.
-
-        Args:
-            start: aware time.
-            end: aware time, not before `start`.
-            resource_pack_name: only this pack; `None` for all.
-            timeout: the whole budget in seconds; `None` takes `RetryPolicy.timeout`.
-
-        Raises:
-            RequestError: a time without a zone, or an end before its start.
-            RateLimited: more than one request a second, for longer than the budget.
-            APIError, TransportError, MalformedResponse: as for `get`.
-
-        Source: document-api, "Account".
-        """
-        first, last = _aware("start", start), _aware("end", end)
-        if last < first:
-            raise RequestError("end: must not be before start")
-        call = costs_call(first, last, resource_pack_name)
-        return read_packs(await self._transport.read(call, timeout=_budget(timeout)))
-
-
-def _extension(
-    source: str | Video | VideoExtendRequest,
-    prompt: str | None,
-    model_name: str | None,
-    mode: str | None,
-    callback_url: str | None,
-    external_task_id: str | None,
-) -> VideoExtendRequest:
-    if isinstance(source, VideoExtendRequest):
-        if any(given is not None for given in (prompt, model_name, mode, callback_url, external_task_id)):
-            raise RequestError("source: is a whole request; give the other arguments within it")
-        return source
-    if isinstance(source, Task):
-        raise RequestError("source: is a Task; it must be a video, such as task.video")
-    return VideoExtendRequest(
-        video_id=_extendable(source) if isinstance(source, Video) else source,
-        prompt=prompt,
-        model_name=model_name,
-        mode=mode,
-        callback_url=callback_url,
-        external_task_id=external_task_id,
-    )
-
-
-def _extendable(video: Video) -> str:
-    # Known to be too long is known to be refused: say so before it is sent.
-    if video.duration is not None and video.duration + spec.EXTENSION_MIN_SECONDS > spec.TOTAL_MAX_SECONDS:
-        raise RequestError(
-            f"source: video {video.id} has {video.duration} s; with {spec.EXTENSION_MIN_SECONDS} s more it would "
-            f"pass the vendor's {spec.TOTAL_MAX_SECONDS} s"
-        )
-    return video.id
-
-
-def _omni(request: object) -> OmniVideoRequest:
-    if not isinstance(request, OmniVideoRequest):
-        raise RequestError(f"request: {type(request).__name__} is not allowed; it must be an OmniVideoRequest")
-    return request
-
-
-def _aware(name: str, time: object) -> datetime:
-    if not isinstance(time, datetime) or time.utcoffset() is None:
-        raise RequestError(f"{name}: must be a datetime with a time zone, such as datetime.now(UTC)")
-    return time.astimezone(UTC)
-
-
 def _id_of(id: object) -> str:
     return id.id if isinstance(id, Task) else identifier("id", id, "a task's id, or your own external id")
 
@@ -364,5 +206,6 @@ def _wanted(tasks: Iterable[Task | str]) -> list[Task | str]:
     return [task if isinstance(task, Task) else _id_of(task) for task in tasks]
 
 
-def _budget(timeout: float | None) -> float | None:
+def budget(timeout: float | None) -> float | None:
+    """The seconds that a caller gave, checked; `None` for none given."""
     return None if timeout is None else seconds("timeout", timeout, zero=True)

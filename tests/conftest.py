@@ -7,10 +7,10 @@ from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 
 import pytest
 from postgres import Postgres, binaries
-from virtual import VirtualLoop, wall
 
 from kling_async import ApiKey, KlingClient, PollPolicy
 from kling_async.simulator import Simulator
+from kling_async.testing import VirtualLoop, wall
 
 
 def pytest_asyncio_loop_factories(

@@ -7,7 +7,7 @@ import socket
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from virtual import VirtualLoop
+from kling_async.testing import VirtualLoop
 
 PUBLIC = "93.184.216.34"
 

@@ -23,10 +23,10 @@ from random import Random
 import attrs
 from aiohttp import web
 from posts import SECRET
-from virtual import VirtualLoop, wall
 
 from kling_async import ApiKey, KlingClient, PollPolicy, PoolLimits, Task, TaskFailed, TaskStatus
 from kling_async.simulator import Delivery, Simulator
+from kling_async.testing import VirtualLoop, wall
 
 INTERVAL = 5.0
 SAFETY_NET = 6  # intervals between two looks while callbacks arrive

@@ -16,7 +16,6 @@ from typing import Any
 
 import attrs
 import pytest
-from virtual import wall
 
 from kling_async import (
     AccountError,
@@ -47,6 +46,7 @@ from kling_async.runtime import journal as journal_module
 from kling_async.runtime.carry import Step, noted
 from kling_async.simulator import Fault, Simulator
 from kling_async.spec import VIDEO_EXTEND_PATH
+from kling_async.testing import wall
 
 SOURCE = "original-video-id"
 

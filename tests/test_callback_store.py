@@ -11,10 +11,10 @@ from pathlib import Path
 
 import pytest
 from posts import OTHER, SECRET, body, headers
-from virtual import wall
 
 from kling_async import AnyCallbackStore, ApiKey, CallbackStore, ConfigurationError, KlingClient, PollPolicy, Task
 from kling_async.simulator import Simulator
+from kling_async.testing import wall
 
 NEVER = PollPolicy(interval=100_000.0)
 

@@ -10,10 +10,10 @@ from typing import NoReturn
 
 import pytest
 from posts import LEGACY, NEWER, OTHER, SECRET, body, headers
-from virtual import VirtualLoop, wall
 
 from kling_async import ApiKey, ConfigurationError, KlingClient, PollPolicy, Task, TaskFailed, TaskStatus, WebhookError
 from kling_async.simulator import Fault, Simulator
+from kling_async.testing import VirtualLoop, wall
 
 NEVER = PollPolicy(interval=100_000.0)
 HEADERS_ONLY = {"Content-Type": "application/json"}

@@ -16,7 +16,6 @@ from typing import Any
 
 import attrs
 import pytest
-from virtual import VirtualLoop, wall
 
 import kling_async
 from kling_async import ApiKey, KlingClient, PollPolicy, RetryPolicy, SlotPolicy, Task, VideoExtendRequest
@@ -24,6 +23,7 @@ from kling_async.rules.slots import Slots
 from kling_async.runtime.line import Line
 from kling_async.runtime.waiter import Waiter
 from kling_async.simulator import Engine, Fault, Simulator
+from kling_async.testing import VirtualLoop, wall
 
 FILM = b"film" * 1000
 LEAST_POINTS = 300

@@ -11,7 +11,6 @@ from decimal import Decimal
 from pathlib import Path
 
 import pytest
-from virtual import wall
 
 from kling_async import (
     AccessKey,
@@ -28,6 +27,7 @@ from kling_async import (
 )
 from kling_async.simulator import Fault, Simulator
 from kling_async.spec import BASE_URL
+from kling_async.testing import wall
 
 KEY = ApiKey("an-api-key-to-be-kept")
 START, END = datetime(2026, 1, 1, tzinfo=UTC), datetime(2026, 2, 1, tzinfo=UTC)

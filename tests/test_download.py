@@ -12,11 +12,11 @@ from typing import cast
 import attrs
 import pytest
 from faultserver import Act, FaultServer, answer
-from virtual import wall
 
 from kling_async import ApiKey, ClientClosed, DownloadError, KlingClient, NoVideo, RequestError, Task, TaskStatus, Video
 from kling_async.policies import DownloadPolicy, PoolLimits
 from kling_async.simulator import Fault, Simulator
+from kling_async.testing import wall
 
 FILM = os.urandom(3 * 1024 * 1024 + 17)
 WHOLE = answer(FILM, headers={"Content-Type": "video/mp4"})

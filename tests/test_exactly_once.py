@@ -23,7 +23,6 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 from hypothesis.stateful import run_state_machine_as_test as run_machine
 from middleman import Middleman, Mishap
-from virtual import VirtualLoop
 
 from kling_async import (
     ApiKey,
@@ -39,6 +38,7 @@ from kling_async import (
 from kling_async.simulator import Fault, Simulator
 from kling_async.simulator.engine import API_KEY, Engine
 from kling_async.simulator.wire import JSON, Reply
+from kling_async.testing import VirtualLoop
 
 _T = TypeVar("_T")
 

@@ -18,6 +18,8 @@ PUBLIC = [
     "Batch",
     "CallbackStore",
     "Callbacks",
+    "Chain",
+    "ChainPlan",
     "ClientClosed",
     "ConcurrencyLimited",
     "ConfigurationError",
@@ -25,11 +27,13 @@ PUBLIC = [
     "CreateUncertain",
     "DownloadError",
     "DownloadPolicy",
+    "Forecast",
     "InvalidRequest",
     "JournalError",
     "KlingClient",
     "KlingError",
     "MalformedResponse",
+    "Network",
     "NoVideo",
     "NotFound",
     "OmniVideo",
@@ -61,6 +65,7 @@ PUBLIC = [
     "WaitTimeout",
     "WebhookError",
     "supports",
+    "units_of",
 ]
 
 

@@ -36,7 +36,6 @@ import pytest
 from faultserver import Act, FaultServer, answer, envelope, task_record
 from middleman import Middleman, Mishap
 from told import now, refused, uncertain
-from virtual import wall
 
 from kling_async import (
     AccessKey,
@@ -71,6 +70,7 @@ from kling_async import (
 from kling_async.credentials import Credentials
 from kling_async.rules.paging import Walk
 from kling_async.simulator import Fault, Simulator
+from kling_async.testing import wall
 
 MakeClient = Callable[..., KlingClient]
 POLLING, LEARNT, DEFAULT = PollPolicy(interval=5.0), SlotPolicy(), RetryPolicy()

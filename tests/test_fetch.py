@@ -14,7 +14,6 @@ import pytest
 from faultserver import Act, FaultServer, answer, envelope
 from fetch import MIB, Kills, Line, killed, large
 from fileserver import FileServer, film, is_film
-from virtual import wall
 
 from kling_async import (
     ApiKey,
@@ -27,6 +26,7 @@ from kling_async import (
     TaskStatus,
     Video,
 )
+from kling_async.testing import wall
 
 SIZE = 3 * MIB + 17
 

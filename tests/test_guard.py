@@ -17,12 +17,12 @@ from faultserver import Act, FaultServer, answer
 from fileserver import FileServer, film
 from hostile import LITERALS, NAMES
 from lookout import PUBLIC, WatchedLoop
-from virtual import wall
 
 from kling_async import ApiKey, DownloadError, DownloadPolicy, KlingClient, KlingError, RequestError, RetryPolicy, Video
 from kling_async.rules import addresses
 from kling_async.runtime import fetch, guard
 from kling_async.runtime.guard import AddressRefused, PublicResolver, public_socket
+from kling_async.testing import wall
 
 HOSTILE = {**LITERALS, **{f"name {name}": f"https://{name}/f" for name in NAMES}}
 

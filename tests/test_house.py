@@ -10,25 +10,28 @@ from pathlib import Path
 import attrs
 import pytest
 
+import kling_async
+
 PACKAGE = "kling_async"
-HOUSE = Path(__file__).parent.parent / PACKAGE
+HOUSE = Path(kling_async.__file__).parent
 
 # From the roof down: a module may import from its own floor and from those below.
 FLOORS = (
-    {"cli", "__main__", "testing"},
+    {"cli", "__main__", "testing", "pytest_plugin"},
     {"distributed"},
     {""},  # the public names
     {"client"},
+    {"extensions", "omni", "account"},
     {"resources"},
     {"runtime"},
     {"rules"},
-    {"requests", "policies", "credentials", "models"},
+    {"requests", "policies", "credentials", "models", "events", "otel"},
     {"checks"},
     {"errors"},
     {"spec", "version"},
 )
 TOWER = "simulator"  # stands by itself, on the ground alone
-ROOF = {"cli", "__main__", "testing"}
+ROOF = {"cli", "__main__", "testing", "pytest_plugin"}
 
 # Libraries and the only rooms that may use them, a folder or a module.
 ROOMS = {
@@ -39,10 +42,12 @@ ROOMS = {
     "aiohttp": ("runtime", TOWER),
     "sqlite3": ("runtime.journal", "runtime.callback_store"),
     "standardwebhooks": ("rules.signatures",),
+    "opentelemetry": ("otel",),
     "click": ("cli", "__main__"),
     "rich": ("cli", "__main__"),
     "pgqueuer": ("distributed.engine",),
     "asyncpg": ("distributed",),
+    "pytest": ("pytest_plugin",),
 }
 NOT_IN_RULES = {"runtime", "aiohttp", "sqlite3", "asyncio", "time", "random", "os", "socket", "threading"}
 MOST_LINES = 400
@@ -186,7 +191,9 @@ def test_no_file_is_too_long() -> None:
     assert too_long(HOUSE) == []
 
 
-@pytest.mark.parametrize("library", ["jwt", "backoff", "cattrs", "orjson", "aiohttp", "standardwebhooks"])
+@pytest.mark.parametrize(
+    "library", ["jwt", "backoff", "cattrs", "orjson", "aiohttp", "standardwebhooks", "opentelemetry"]
+)
 def test_each_library_is_used_in_its_room(library: str) -> None:
     assert {one.room for one in imports(HOUSE) if within(one.by, ROOMS[library])} & {library}
 
@@ -227,6 +234,7 @@ BREACHES = [
     ("models", "def late():\n    import jwt", "models imports jwt: jwt belongs in credentials"),
     ("runtime/pool", "import backoff", "runtime.pool imports backoff: backoff belongs in rules.retry"),
     ("models", "import standardwebhooks", "models imports standardwebhooks: standardwebhooks belongs in rules.sig"),
+    ("client", "from opentelemetry import trace", "client imports opentelemetry: opentelemetry belongs in otel"),
     ("client", "import aiohttp.web", "client imports aiohttp.web: aiohttp belongs"),
     ("client", "from kling_async.simulator import Simulator", "client imports kling_async.simulator: the simulator is"),
     ("client", "def other():\n    import kling_async.simulator", "client imports kling_async.simulator: the simulator"),

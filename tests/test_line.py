@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from virtual import VirtualLoop, wall
 
 from kling_async import (
     AccountError,
@@ -26,6 +25,7 @@ from kling_async import (
 )
 from kling_async.rules import slots as slots_module
 from kling_async.simulator import Fault, Simulator
+from kling_async.testing import VirtualLoop, wall
 
 
 def now() -> float:
@@ -261,7 +261,8 @@ async def test_refused_create_whose_next_try_is_due_at_once_does_not_wait(simula
         await asyncio.sleep(1.0)
         line.accepted(await line.enter(deadline=None), Task("t-1", TaskStatus.SUBMITTED))
         refused = await line.enter(deadline=None)
-        await line.again(refused, deadline=now())
+        full = ConcurrencyLimited("no slot", code=1303, http_status=429)
+        await line.again(refused, refusal=full, deadline=now())
         line.left(refused)
         assert at_rest(kling)
 

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import copy
+import decimal
 import pickle
 from datetime import UTC, datetime
 from decimal import Decimal
@@ -8,7 +9,7 @@ from decimal import Decimal
 import attrs
 import pytest
 
-from kling_async.models import NoVideo, Page, ResourcePack, Task, TaskStatus, Video, supports
+from kling_async.models import NoVideo, Page, ResourcePack, Task, TaskStatus, Video, supports, units_of
 
 URL = "https://files.example/a.mp4?Signature=planted&Expires=1"
 VIDEO = Video(id="v1", url=URL, duration=Decimal("9.6"), watermark_url="https://files.example/w.mp4?Signature=planted")
@@ -103,3 +104,43 @@ def test_the_raw_record_does_not_decide_equality() -> None:
 
 def test_tasks_can_be_kept_in_sets() -> None:
     assert len({TASK, attrs.evolve(TASK, raw={})}) == 1
+
+
+def paid(id: str, units: str | None) -> Task:
+    return Task(id, TaskStatus.SUCCEED, final_unit_deduction=None if units is None else Decimal(units))
+
+
+def test_units_are_added_up_exactly() -> None:
+    tasks = [paid(str(number), "0.1") for number in range(1000)]
+    assert units_of(tasks) == 100
+    assert units_of([paid("a", "12345678901234567890.1"), paid("b", "0.0000000001")]) == Decimal(
+        "12345678901234567890.1000000001"
+    )
+
+
+def test_units_do_not_depend_on_the_callers_context() -> None:
+    with decimal.localcontext(prec=2):
+        assert units_of([paid("a", "1234.5"), paid("b", "0.25")]) == Decimal("1234.75")
+
+
+def test_units_of_none_are_nought() -> None:
+    assert units_of([]) == 0
+    assert units_of([paid("a", None)]) == 0
+
+
+def test_a_task_that_is_seen_twice_was_paid_once() -> None:
+    assert units_of([paid("a", "2"), paid("a", "2"), paid("b", "3.5")]) == Decimal("5.5")
+
+
+@pytest.mark.parametrize(
+    ("created", "updated", "until"),
+    [
+        (None, None, None),
+        (datetime(2026, 1, 1, tzinfo=UTC), None, datetime(2026, 1, 31, tzinfo=UTC)),
+        (datetime(2026, 1, 1, tzinfo=UTC), datetime(2026, 1, 2, tzinfo=UTC), datetime(2026, 2, 1, tzinfo=UTC)),
+    ],
+)
+def test_videos_are_kept_for_thirty_days(
+    created: datetime | None, updated: datetime | None, until: datetime | None
+) -> None:
+    assert attrs.evolve(TASK, created_at=created, updated_at=updated).kept_until == until

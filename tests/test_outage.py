@@ -8,10 +8,10 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 
 import pytest
-from virtual import wall
 
 from kling_async import ApiKey, KlingClient, Task, TaskStatus, TransportError, WaitTimeout
 from kling_async.simulator import Fault, Simulator
+from kling_async.testing import wall
 
 OUTAGE_SECONDS = 600.0
 WAIT_SECONDS = 1800.0

@@ -1,11 +1,11 @@
-"""The client's common pause after 1302."""
+"""The client's common pause after 1302, and the gap between requests of which the vendor takes but few."""
 
 from __future__ import annotations
 
 from hypothesis import given
 from hypothesis import strategies as st
 
-from kling_async.rules.pace import Pace
+from kling_async.rules.pace import Pace, Spacing
 
 
 def pace(draw: float = 0.0) -> Pace:
@@ -91,3 +91,16 @@ def test_nobody_waits_longer_than_two_minutes_nor_less_than_the_pause(
         wait = it.wait(now)
         assert 0.0 <= wait <= 120.000001
         assert it.wait(now + wait) <= 1e-9 * now  # as the sum of two floats allows
+
+
+# --- the gap ---------------------------------------------------------------------------------------------------------
+
+
+def test_the_first_request_waits_for_nothing() -> None:
+    assert Spacing(1.0).wait(0.0) == 0.0
+
+
+def test_the_next_waits_from_the_end_of_the_one_before() -> None:
+    it = Spacing(1.0)
+    it.over(10.0)
+    assert (it.wait(10.0), it.wait(10.75), it.wait(11.0), it.wait(20.0)) == (1.0, 0.25, 0.0, 0.0)

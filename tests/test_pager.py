@@ -6,11 +6,11 @@ import asyncio
 import warnings
 
 import pytest
-from virtual import wall
 
 from kling_async import ApiKey, KlingClient, NotFound, Page, RequestError, ServerError
 from kling_async.simulator import Fault, Simulator
 from kling_async.spec import VIDEO_EXTEND_PATH
+from kling_async.testing import wall
 
 
 def fill(simulator: Simulator, count: int) -> list[str]:

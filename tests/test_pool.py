@@ -15,12 +15,12 @@ from pathlib import Path
 
 import pytest
 from faultserver import Act, FaultServer, envelope, task_record
-from virtual import VirtualLoop, wall
 
 from kling_async import ApiKey, ConfigurationError, KlingClient, RequestError, Video
 from kling_async.policies import PoolLimits
 from kling_async.runtime.pool import SessionPool
 from kling_async.simulator import Fault, Simulator
+from kling_async.testing import VirtualLoop, wall
 
 EMPTY = envelope([])
 

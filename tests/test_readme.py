@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import cast
 
 import pytest
+from test_plugin import run
 
 import kling_async
 from kling_async import APIError, KlingError, errors, spec
@@ -16,8 +17,10 @@ from kling_async.simulator import Simulator
 
 README = Path(__file__).parent.parent / "README.md"
 # Those for web frameworks are run in their frameworks, by tests of their own.
-BLOCKS = re.findall(r"(<!-- web: \w+ -->\n)?^```python\n(.*?)^```", README.read_text("utf-8"), re.MULTILINE | re.DOTALL)
+MARKED = r"(?:<!-- (web: \w+|pytest) -->\n)?^```python\n(.*?)^```"
+BLOCKS = re.findall(MARKED, README.read_text("utf-8"), re.MULTILINE | re.DOTALL)
 EXAMPLES = [block for mark, block in BLOCKS if not mark]
+TESTS = [block for mark, block in BLOCKS if mark == "pytest"]
 
 
 def title(example: str) -> str:
@@ -42,8 +45,14 @@ async def test_example_runs(
     assert answered or "simulated" in example, "the example did not talk to the simulator"
 
 
+@pytest.mark.parametrize("example", TESTS, ids=lambda example: re.findall(r"test_\w+", example)[0])
+def test_example_of_a_test_passes(example: str, tmp_path: Path) -> None:
+    assert "1 passed" in (told := run(tmp_path, example)), told
+
+
 def test_there_are_examples() -> None:
     assert len(EXAMPLES) >= 9
+    assert len(TESTS) >= 2
 
 
 def section(mark: str) -> str:

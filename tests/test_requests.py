@@ -246,6 +246,29 @@ def test_other_words_in_angles_are_the_vendors_business(prompt: str) -> None:
     assert OmniVideoRequest(prompt=prompt, image_list=(IMAGE,), element_list=(ELEMENT,)).prompt == prompt
 
 
+def test_a_prompt_that_names_the_clip_is_taken_as_it_is() -> None:
+    request = OmniVideoRequest.next_shot("https://example.com/a.mp4", prompt="After <<<video_1>>>, a storm")
+    assert request.prompt == "After <<<video_1>>>, a storm"
+
+
+@pytest.mark.parametrize(
+    ("prompt", "told"),
+    [
+        ("", "prompt: is empty"),
+        (" ", "prompt: is empty"),
+        (7, r"prompt: 7 \(int\)"),
+        ("x" * 2499, "prompt: 2,547 characters are too many"),
+    ],
+)
+def test_a_bad_prompt_for_the_next_shot_is_told(prompt: str, told: str) -> None:
+    with pytest.raises(RequestError, match=told):
+        OmniVideoRequest.next_shot("https://example.com/a.mp4", prompt=prompt)
+
+
+def test_the_next_shot_is_made_by_the_model_of_the_example() -> None:
+    assert OmniVideoRequest.next_shot("https://example.com/a.mp4").model_name == "kling-video-o1"
+
+
 def test_from_dict_reads_the_vendors_spelling() -> None:
     members = {
         "model_name": "kling-video-o1",

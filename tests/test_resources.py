@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from typing import Any
 
@@ -15,6 +16,7 @@ from kling_async import (
     KlingClient,
     MalformedResponse,
     NotFound,
+    NoVideo,
     OmniVideoRequest,
     ReferenceVideo,
     RequestError,
@@ -27,6 +29,7 @@ from kling_async import (
     WaitTimeout,
 )
 from kling_async.simulator import Fault, Simulator
+from kling_async.testing import wall
 
 SHOT = OmniVideoRequest(
     prompt="Based on <<<video_1>>>, generate the next shot",
@@ -118,7 +121,7 @@ async def test_whole_request_and_another_argument_are_refused(
     assert simulator.count("create") == 0
 
 
-@pytest.mark.parametrize("source", [Task("t-1", TaskStatus.SUCCEED), None, 7, b"v-1", "", " v-1", {"video_id": "v"}])
+@pytest.mark.parametrize("source", [None, 7, b"v-1", "", " v-1", {"video_id": "v"}])
 async def test_source_of_a_wrong_kind_is_refused_before_anything_is_sent(
     kling: KlingClient, simulator: Simulator, source: str
 ) -> None:
@@ -128,9 +131,33 @@ async def test_source_of_a_wrong_kind_is_refused_before_anything_is_sent(
     assert simulator.count("create") == 0
 
 
-async def test_task_in_place_of_its_video_is_told_what_to_give(kling: KlingClient) -> None:
-    with pytest.raises(RequestError, match=r"task\.video"):
-        await kling.video_extend.create(Task("t-1", TaskStatus.SUCCEED))  # type: ignore[arg-type]
+async def test_task_stands_for_its_video(kling: KlingClient, simulator: Simulator) -> None:
+    first = await kling.video_extend.run(simulator.sources[0])
+    second = await kling.video_extend.create(first)
+    assert simulator.accepted[1].fields["video_id"] == first.video.id
+    assert second.id != first.id
+
+
+async def test_task_without_a_video_is_refused_before_anything_is_sent(
+    kling: KlingClient, simulator: Simulator
+) -> None:
+    with pytest.raises(NoVideo):
+        await kling.video_extend.create(Task("t-1", TaskStatus.SUCCEED))
+    assert simulator.count("create") == 0
+
+
+@pytest.mark.parametrize(("days", "is_taken"), [(29.9, True), (30.1, False)])
+async def test_task_of_long_ago_is_expired_before_anything_is_sent(
+    kling: KlingClient, simulator: Simulator, days: float, is_taken: bool
+) -> None:
+    ended = datetime.fromtimestamp(wall(), UTC) - timedelta(days=days)
+    old = Task("t-1", TaskStatus.SUCCEED, updated_at=ended, videos=(Video(simulator.sources[0]),))
+    if is_taken:
+        await kling.video_extend.create(old)
+    else:
+        with pytest.raises(RequestError, match=r"source: task t-1 is expired: its video was kept until 20"):
+            await kling.video_extend.create(old)
+    assert simulator.count("create") == is_taken
 
 
 async def test_video_known_to_be_too_long_is_refused_before_anything_is_sent(
@@ -294,6 +321,36 @@ async def test_omni_video_takes_its_own_request_alone(
         with pytest.raises(RequestError, match="OmniVideoRequest"):
             await call(request_)
     assert simulator.count("create") == 0
+
+
+async def test_the_next_shot_is_the_specifications_example(kling: KlingClient, simulator: Simulator) -> None:
+    task = await kling.omni_video.next_shot("https://example.com/clip.mp4", mode="pro")
+    assert task.status is TaskStatus.SUCCEED
+    fields = dict(simulator.accepted[0].fields)
+    assert fields.pop("external_task_id")
+    assert fields == {
+        "model_name": "kling-video-o1",
+        "prompt": "Based on <<<video_1>>>, generate the next shot",
+        "video_list": [{"video_url": "https://example.com/clip.mp4", "refer_type": "feature"}],
+        "mode": "pro",
+    }
+
+
+async def test_the_next_shot_takes_all_that_its_request_takes(kling: KlingClient, simulator: Simulator) -> None:
+    await kling.omni_video.next_shot(
+        "https://example.com/clip.mp4",
+        prompt="A storm comes up",
+        model_name="kling-v3-omni",
+        aspect_ratio="9:16",
+        duration=8,
+        callback_url="https://example.com/hook",
+        external_task_id="mine-1",
+        timeout=100,
+    )
+    fields = simulator.accepted[0].fields
+    assert fields["prompt"] == "Based on <<<video_1>>>, generate the next shot: A storm comes up"
+    assert (fields["model_name"], fields["aspect_ratio"], fields["duration"]) == ("kling-v3-omni", "9:16", "8")
+    assert (fields["callback_url"], fields["external_task_id"]) == ("https://example.com/hook", "mine-1")
 
 
 async def test_both_resources_wait_at_once(kling: KlingClient, simulator: Simulator) -> None:

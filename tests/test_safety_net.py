@@ -7,10 +7,10 @@ from collections.abc import AsyncIterator
 
 import pytest
 from posts import LEGACY, SECRET, body, headers
-from virtual import wall
 
 from kling_async import ApiKey, KlingClient, NotFound, PollPolicy
 from kling_async.simulator import Simulator
+from kling_async.testing import wall
 
 INTERVAL = 5.0
 

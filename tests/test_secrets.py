@@ -19,7 +19,6 @@ from typing import Any
 import attrs
 import pytest
 from faultserver import Act, FaultServer, answer, envelope, task_record
-from virtual import wall
 
 from kling_async import (
     AccessKey,
@@ -38,7 +37,9 @@ from kling_async import (
     WaitTimeout,
 )
 from kling_async.credentials import Credentials, Signer
+from kling_async.events import Event, PollFailed
 from kling_async.simulator import Engine, Fault, Simulator
+from kling_async.testing import wall
 
 API_KEY = "planted-api-key-of-some-length"
 SECRET_KEY = "planted-secret-key-of-32-letters-or-more"
@@ -268,6 +269,30 @@ async def test_file_that_cannot_be_written_shows_no_signed_url(tmp_path: Path) -
 def test_task_shows_neither_signed_url_nor_raw_record() -> None:
     video = Video("v-1", url=f"https://files.example/f?sig={SIGNATURE}")
     assert_nothing(repr(Task("t-1", TaskStatus.SUCCEED, videos=(video,), raw=SIGNED)))
+
+
+# --- events ----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("act", LAYERS.values(), ids=LAYERS.keys())
+async def test_event_shows_no_secret(act: Act, credentials: Credentials, tmp_path: Path) -> None:
+    told: list[Event] = []
+    film = Act(say=answer(b"film"))
+    async with FaultServer.of(Act(say=envelope(task_record())), act, act, Act(say=envelope(SIGNED)), film) as server:
+        retry = RetryPolicy(timeout=5.0, ask_after=(0.0,), settle_timeout=20.0)
+        kling = KlingClient(credentials, base_url=server.url, wall=wall, retry=retry, on_event=told.append)
+        async with kling:
+            await kling.video_extend.create("v-1", prompt=PROMPT)
+            try:
+                await kling.video_extend.wait("other", timeout=60.0)
+                await kling.download(Video("v-1", url=f"{server.url}/f.mp4?sig={SIGNATURE}"), tmp_path / "film.mp4")
+            except KlingError:
+                pass  # some of the trouble is final; what was told of it counts
+        assert len(told) > 1  # the control
+        shown = "".join(f"{event!r} {attrs.asdict(event)} {pickle.dumps(event)!r}" for event in told)
+        errors = [told_of(event.error) for event in told if isinstance(event, PollFailed)]
+        assert_nothing(shown + "".join(errors), kling)
+        assert PROMPT not in shown
 
 
 # --- set up ----------------------------------------------------------------------------------------------------------

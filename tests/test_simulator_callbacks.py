@@ -15,11 +15,11 @@ from typing import Any
 import pytest
 from aiohttp import web
 from posts import OTHER, SECRET, VECTOR, VECTOR_BODY, VECTOR_TIME
-from virtual import wall
 
 from kling_async import ApiKey, KlingClient
 from kling_async.simulator import Delivery, Engine, Posted, Simulator
 from kling_async.simulator.callbacks import WRONG_SECRET, is_near, key_of, signed
+from kling_async.testing import wall
 
 
 class Ear:

@@ -17,11 +17,11 @@ from urllib.parse import urlsplit
 
 import aiohttp
 import pytest
-from virtual import wall
 
 from kling_async import (
     InvalidRequest,
     KlingClient,
+    NoVideo,
     OmniVideoRequest,
     ReferenceVideo,
     RequestError,
@@ -33,6 +33,7 @@ from kling_async import (
 )
 from kling_async.rules.wire import Envelope, read_task
 from kling_async.simulator import Simulator
+from kling_async.testing import wall
 
 SOURCE = "original-video-id"  # the id that the specification's example extends
 
@@ -496,8 +497,8 @@ async def test_gotcha_1_source_video_required(kling: KlingClient, simulator: Sim
 
 async def test_gotcha_1_a_task_is_no_video(kling: KlingClient, simulator: Simulator) -> None:
     task = await kling.video_extend.create(SOURCE)
-    with pytest.raises(RequestError, match=r"is a Task; it must be a video, such as task\.video"):
-        await kling.video_extend.create(task)  # type: ignore[arg-type]
+    with pytest.raises(NoVideo, match=f"task {task.id} is submitted and has no video"):
+        await kling.video_extend.create(task)
     with pytest.raises(InvalidRequest, match="is the id of a task"):
         await kling.video_extend.create(task.id)
     assert len(simulator.accepted) == 1

@@ -11,7 +11,6 @@ from typing import Any
 import pytest
 from faultserver import Act, FaultServer, envelope, task_record
 from told import now, refused, uncertain
-from virtual import VirtualLoop, wall
 
 from kling_async import (
     AccountError,
@@ -35,6 +34,7 @@ from kling_async import (
 )
 from kling_async.runtime import submit
 from kling_async.simulator import Fault, Simulator
+from kling_async.testing import VirtualLoop, wall
 
 MakeClient = Callable[..., KlingClient]
 POLLING, LEARNT, DEFAULT = PollPolicy(interval=5.0), SlotPolicy(), RetryPolicy()
@@ -491,7 +491,7 @@ async def test_client_closed_while_the_packs_are_read_sends_nothing(client: Make
 
 def test_reading_that_two_waited_for_in_a_loop_that_ended_is_done_in_the_next() -> None:
     # The vendor's clock serves both loops: ten seconds at each look.
-    simulator = Simulator(slots=3, clock=functools.partial(next, itertools.count(0.0, 10.0)))
+    simulator = Simulator(slots=3, clock=functools.partial(next, itertools.count(1e9, 10.0)))
     kling = KlingClient.simulated(simulator, slots=SlotPolicy(read_packs=True))
     limit = ""
 

@@ -16,7 +16,6 @@ import pytest
 from faultserver import Act, FaultServer, answer, envelope, task_record
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from virtual import VirtualLoop, wall
 
 from kling_async import (
     AccessKey,
@@ -37,6 +36,7 @@ from kling_async.rules.wire import Call
 from kling_async.runtime.pool import SessionPool
 from kling_async.runtime.transport import Transport
 from kling_async.simulator import Fault, Simulator
+from kling_async.testing import VirtualLoop, wall
 
 POST = Call("POST", "/v1/videos/video-extend", b'{"video_id": "v-1", "external_task_id": "e-1"}', "create")
 GET = Call("GET", "/v1/videos/video-extend/t-1", about="task")

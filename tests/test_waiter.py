@@ -12,7 +12,6 @@ from typing import Any
 
 import pytest
 from faultserver import Act, FaultServer, envelope, task_record
-from virtual import VirtualLoop, wall
 
 import kling_async
 from kling_async import (
@@ -32,6 +31,7 @@ from kling_async import (
 from kling_async.runtime.waiter import Waiter
 from kling_async.simulator import Fault, Simulator
 from kling_async.spec import VIDEO_EXTEND_PATH
+from kling_async.testing import VirtualLoop, wall
 
 
 def now() -> float:

@@ -9,7 +9,6 @@ from typing import Any
 
 import attrs
 import pytest
-from virtual import wall
 
 from kling_async import (
     ApiKey,
@@ -24,6 +23,7 @@ from kling_async import (
     WaitTimeout,
 )
 from kling_async.simulator import Fault, Simulator
+from kling_async.testing import wall
 
 SUBMITTED, PROCESSING, SUCCEED, FAILED = (
     TaskStatus.SUBMITTED,

@@ -99,7 +99,8 @@ async def test_wait_ends_when_the_vendor_calls(example: tuple[str, KlingClient],
     task = await kling.video_extend.create(vendor.sources[0], callback_url=url)
     begun = now()
     assert (await kling.video_extend.wait(task)).status is TaskStatus.SUCCEED
-    assert 61.9 <= now() - begun <= 62.5
+    # Polls are at 60 and 65. What this machine takes counts at the vendor's, whose clock it moves too.
+    assert 60.5 <= now() - begun <= 62.5
     await asyncio.sleep(1.0)
     assert [(posted.status, posted.answer) for posted in vendor.posted] == [
         ("submitted", 200),

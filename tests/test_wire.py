@@ -553,7 +553,7 @@ def test_one_unreadable_record_of_a_page_does_not_hide_the_others(caplog: pytest
         tasks, unreadable = read_tasks(read_envelope(LIST, sample("page")))
     assert ([task.id for task in tasks], unreadable) == (["3", "1"], 1)
     assert [record.getMessage() for record in caplog.records] == [
-        "a record of the list cannot be read: required field missing @ task.id"
+        "a record of the list cannot be read: required field missing @ task.id, request id: r"
     ]
 
 

@@ -1,4 +1,4 @@
-"""How long everybody waits after 1302: one pause for the whole client, longer while the vendor keeps saying it."""
+"""How long requests wait for each other: everybody after 1302, and those of which the vendor takes but few a second."""
 
 from __future__ import annotations
 
@@ -38,3 +38,22 @@ class Pace:
         """An answer arrived that was not 1302: once the pause has passed, the next one is short again."""
         if now >= self._until:
             self._pause = _FIRST_SECONDS
+
+
+class Spacing:
+    """A gap in seconds between one request of a sort and the next. Pure: `now` is passed in.
+
+    It runs from the end of the one before: what travels for longer than another must not close the gap at the vendor's.
+    """
+
+    def __init__(self, gap: float) -> None:
+        self._gap = gap
+        self._free_at = -inf
+
+    def wait(self, now: float) -> float:
+        """Seconds until the next may be sent."""
+        return max(0.0, self._free_at - now)
+
+    def over(self, now: float) -> None:
+        """One is over, answered or not."""
+        self._free_at = now + self._gap

@@ -5,12 +5,15 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterable, Mapping
+from decimal import Decimal
 from pathlib import Path
 from types import TracebackType
 from typing import Self
 
 from kling_async.errors import ClientClosed, JournalError, KlingError
-from kling_async.runtime.carry import Carrier, Job, Kind, Outcome, Request, Run, Step, check_jobs, noted
+from kling_async.models import Task, units_of
+from kling_async.rules.forecast import Forecast
+from kling_async.runtime.carry import Carrier, Job, Kind, Outcome, Request, Run, Step, check_jobs
 from kling_async.runtime.download import Downloader
 from kling_async.runtime.journal import LEASE_SECONDS, Entry, Journal, LeaseLost
 
@@ -30,18 +33,19 @@ class Batch:
         self,
         journal: Journal,
         kinds: Mapping[str, Kind],
-        downloader: Downloader,
         *,
-        out: Path | None,
+        downloader: Downloader | None = None,
+        out: Path | None = None,
         timeout: float | None,
         retry_failed: bool,
-        on_step: Callable[[str, Step], None] | None,
+        on_step: Callable[[str, Step], None] | None = None,
     ) -> None:
         self._journal = journal
         self._carrier = Carrier(journal, kinds, downloader, out=out, timeout=timeout, on_step=on_step)
         self._retry_failed = retry_failed
         self._keeper: asyncio.Task[None] | None = None
         self._jobs: set[asyncio.Task[None]] = set()
+        self._tasks: dict[str, Task] = {}
 
     def __repr__(self) -> str:
         return f"<Batch {self._journal!r}, {len(self._jobs)} jobs under way>"
@@ -86,14 +90,36 @@ class Batch:
             RequestError: a key that is none, or comes twice; a request that is none.
             JournalError: the journal cannot be written: nothing more is sent. Or a key stands for another request.
         """
-        given = list(jobs.items() if isinstance(jobs, Mapping) else jobs)
-        check_jobs(given)
-        return self._run(given)
+        return self._run(_checked(jobs))
+
+    async def dry_run(self, jobs: Mapping[str, Request] | Iterable[tuple[str, Request]]) -> list[Forecast]:
+        """What `run` would do for each job now, in the order given. Nothing is sent, and no journal is made.
+
+        It needs no `async with`. What another process carries at this moment is told as if it were left to us.
+
+        Args:
+            jobs: as for `run`.
+
+        Raises:
+            RequestError, JournalError: as `run`.
+        """
+        given = _checked(jobs)
+        entries = await self._journal.known(self._carrier.noted(*job) for job in given)
+        return [
+            self._carrier.foreseen(*job, entry, retry_failed=self._retry_failed)
+            for job, entry in zip(given, entries, strict=True)
+        ]
+
+    @property
+    def units(self) -> Decimal:
+        """What the jobs cost whose outcomes were given so far, exact, as far as the vendor told; earlier runs included.
+
+        An attempt that failed and was made anew is not in it.
+        """
+        return units_of(self._tasks.values())
 
     async def _run(self, requests: list[tuple[str, Request]]) -> AsyncGenerator[Outcome]:
-        entries = await self._journal.plan(
-            (key, self._carrier.kind(request).submitter.path, noted(request)) for key, request in requests
-        )
+        entries = await self._journal.plan(self._carrier.noted(*job) for job in requests)
         run, done = Run(), _Done()
         jobs = [
             Job(key, request, run, entry.attempt if self._retry_failed and entry.state == "failed" else 0)
@@ -106,6 +132,8 @@ class Batch:
                 outcome = await done.get()
                 if isinstance(outcome, Exception):
                     raise outcome
+                if outcome.task is not None:
+                    self._tasks[outcome.key] = outcome.task
                 yield outcome
         finally:
             await _put_away(ours)
@@ -152,6 +180,12 @@ class Batch:
         while (entry := await self._journal.lease(key)) is None:
             await asyncio.sleep(_FOREIGN_LOOK_SECONDS)
         return entry
+
+
+def _checked(jobs: Mapping[str, Request] | Iterable[tuple[str, Request]]) -> list[tuple[str, Request]]:
+    given = list(jobs.items() if isinstance(jobs, Mapping) else jobs)
+    check_jobs(given)
+    return given
 
 
 async def _put_away(tasks: set[asyncio.Task[None]]) -> None:

@@ -6,12 +6,14 @@ import asyncio
 import logging
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
+from contextvars import Context
 from typing import TYPE_CHECKING, TypeVar
 
 import attrs
 
 from kling_async import spec
 from kling_async.errors import ConfigurationError, KlingError, NotFound, WebhookError
+from kling_async.events import CallbackOutcome
 from kling_async.models import Task, TaskStatus
 from kling_async.rules.callbacks import REFUSED, TAKEN, TRY_LATER, Alarm, Answer, Hints, Memory, Verdict, refused_unread
 from kling_async.rules.signatures import Callback, Verifier, as_bytes
@@ -133,6 +135,7 @@ class Callbacks:
             body = as_bytes(body)
             if (refusal := refused_unread(headers, length=len(body))) is not None:
                 self.counts["refused"] += 1
+                self._tell("refused", why=refusal.body.decode().strip())
                 return refusal
             if not self._verifier.has_secret:
                 return self._take_hint(read_callback(body))
@@ -164,11 +167,17 @@ class Callbacks:
         self.counts["refused"] += 1
         if times := self._refusals.rings(self._now()):
             _log.warning("callbacks refused: %d, the last one because: %s", times, error)
+        self._tell("refused", why=error.message)
         return REFUSED
+
+    def _tell(self, outcome: CallbackOutcome, task: Task | None = None, *, why: str = "") -> None:
+        if (hook := self._transport.hook) is not None:
+            hook.callback_received(outcome, task, why=why)
 
     async def _take(self, callback: Callback, body: bytes) -> Answer:
         if not self._memory.note(callback.id, self._transport.wall(), sent_at=callback.sent_at):
             self.counts["repeated"] += 1
+            self._tell("repeated", callback.task)
             return TAKEN
         try:
             is_new = self._store is None or await self._kept(self._store, callback, body)
@@ -176,14 +185,15 @@ class Callbacks:
             self._memory.forget(callback.id)
             self._hear(callback.task)  # whoever waits here need not suffer
             self._store_failed(error)
+            self._tell("not stored", callback.task)
             return TRY_LATER
         except BaseException:  # whoever posted it has hung up, and will not know that it was taken
             self._memory.forget(callback.id)
             raise
         # What is not new was told to handlers by its first receiver; the store tells it to us.
         self.counts["accepted" if is_new else "repeated"] += 1
-        if is_new:
-            self._take_in(callback.task, self._handlers.tell)
+        outcome = self._take_in(callback.task, self._handlers.tell) if is_new else "repeated"
+        self._tell(outcome, callback.task)
         return TAKEN
 
     @staticmethod
@@ -191,20 +201,21 @@ class Callbacks:
         async with asyncio.timeout(_STORE_SECONDS):
             return await store.add(callback.id, body)
 
-    def _take_in(self, task: Task, tell: Callable[[Task], None]) -> None:
+    def _take_in(self, task: Task, tell: Callable[[Task], None]) -> CallbackOutcome:
         """Lets whoever waits hear of a verified task, and `tell` of what is new in it."""
         if task.status is TaskStatus.SUCCEED and not task.videos:
             self._hear(task)
             self._ask_for_video(task, tell)
-            return
+            return "accepted"
         verdict = self._memory.judge(task)
         if verdict is Verdict.CONFLICT:
             self.counts["in conflict"] += 1
             self._ask_soon(task.id, self._ears, self._settle_conflict)
-            return
+            return "conflict"
         self._hear(task)
         if verdict is Verdict.NEWS:
             tell(task)
+        return "accepted"
 
     def _ask_for_video(self, task: Task, tell: Callable[[Task], None]) -> None:
         """A success without its film is worth a query: in the newer shape, outputs may be left out (document-api)."""
@@ -249,6 +260,7 @@ class Callbacks:
             self._ask_soon(hint.id, self._ears, self._settle_hint)
         else:
             self.counts["hints without a query"] += 1
+        self._tell("hint")
         return TAKEN
 
     def _ask_soon(
@@ -296,7 +308,8 @@ class Callbacks:
             return
         here = self._here_and_now()
         if here.listener is None or here.listener.done():
-            here.listener = here.loop.create_task(self._listen(self._store), name="kling_async listener for callbacks")
+            name, context = "kling_async listener for callbacks", Context()  # as for the poller
+            here.listener = here.loop.create_task(self._listen(self._store), name=name, context=context)
 
     async def _listen(self, store: AnyCallbackStore) -> None:
         place = ""

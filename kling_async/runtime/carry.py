@@ -15,6 +15,7 @@ from kling_async.checks import refusal, seconds
 from kling_async.errors import APIError, JournalError, KlingError, RequestError
 from kling_async.models import Task, TaskFailed, TaskStatus, WaitTimeout
 from kling_async.requests import OmniVideoRequest, VideoExtendRequest
+from kling_async.rules.forecast import Forecast, doing
 from kling_async.rules.names import file_name
 from kling_async.rules.wire import journalled_request, journalled_task, read_journalled_task
 from kling_async.runtime.download import Downloader
@@ -109,7 +110,7 @@ class Carrier:
         self,
         journal: AnyJournal,
         kinds: Mapping[str, Kind],
-        downloader: Downloader,
+        downloader: Downloader | None,
         *,
         out: Path | None,
         timeout: float | None,
@@ -147,6 +148,19 @@ class Carrier:
     def kind(self, request: Request) -> Kind:
         """What makes and awaits such a task."""
         return self.kinds[type(request).__name__]
+
+    def noted(self, key: str, request: Request) -> tuple[str, str, str]:
+        """The job as a journal takes it: key, path and request."""
+        return key, self.kind(request).submitter.path, noted(request)
+
+    def foreseen(self, key: str, request: Request, entry: Entry | None, *, retry_failed: bool) -> Forecast:
+        """What carrying the job would do now; without an entry, no journal knows it."""
+        if entry is None:
+            return Forecast(key, request, "create")
+        task = None if entry.task is None else task_of(entry.key, entry.state, entry.task, entry.external_id)
+        return Forecast(
+            key, request, doing(entry.state, task, saved=self._is_saved(entry), retry_failed=retry_failed), task
+        )
 
     async def _ended(self, entry: Entry, job: Job) -> Task:
         """The ended task: the journal's, or the one that is awaited, or one that is made now."""
@@ -216,10 +230,10 @@ class Carrier:
             await self._journal.note(key, "planned")
 
     async def _saved(self, entry: Entry, job: Job, task: Task) -> Outcome:
-        if self._out is None:
+        if self._out is None or self._downloader is None:
             return Outcome(entry.key, task)
         target = self._out / file_name(entry.key)
-        if entry.file == target.name and target.exists():
+        if self._is_saved(entry):
             return Outcome(entry.key, task, path=target)
         try:
             ask = partial(self.kind(job.request).submitter.ask, task.id)
@@ -232,6 +246,11 @@ class Carrier:
         await self._journal.note(entry.key, "succeeded", file=target.name)
         self._reached(entry.key, "saved")
         return Outcome(entry.key, task, path=target)
+
+    def _is_saved(self, entry: Entry) -> bool:
+        """Whether the job's film is where it should be, or should be nowhere."""
+        name = file_name(entry.key)
+        return self._out is None or (entry.file == name and (self._out / name).exists())
 
     async def _note(self, key: str, state: str, task: Task) -> None:
         await self._journal.note(key, state, task=journalled_task(task))

@@ -15,13 +15,16 @@ import attrs
 from kling_async import spec
 from kling_async.checks import refusal
 from kling_async.errors import ClientClosed, DownloadError, KlingError, RequestError
+from kling_async.events import Downloaded
 from kling_async.models import Task, Video
 from kling_async.policies import DownloadPolicy, RetryPolicy
 from kling_async.rules.addresses import Refused
 from kling_async.rules.fetching import GiveUp, Whole
 from kling_async.rules.names import file_name, folded, safe_name
 from kling_async.runtime.fetch import Fetch, Progress, source_of
+from kling_async.runtime.hook import Hook
 from kling_async.runtime.pool import SessionPool
+from kling_async.runtime.tracing import Tracing
 
 
 @attrs.frozen
@@ -48,6 +51,8 @@ class Downloader:
         home: the API's own origin: besides https, files may lie there (a simulator on loopback has no TLS).
         wall: Unix seconds, for the age of films.
         draw: random numbers from 0 to 1, for pauses.
+        hook: told of films that are on disk; `None`: nobody wants to know.
+        tracing: told of each request; likewise.
     """
 
     _pool: SessionPool
@@ -56,6 +61,8 @@ class Downloader:
     retry: RetryPolicy
     wall: Callable[[], float]
     draw: Callable[[], float]
+    hook: Hook | None = None
+    tracing: Tracing | None = None
     _under_way: set[str] = attrs.field(factory=set, init=False)
 
     async def fetch(
@@ -89,8 +96,9 @@ class Downloader:
         if place in self._under_way:
             raise RequestError(f"path: {fetch.target} is being downloaded already")
         self._under_way.add(place)
+        began = asyncio.get_running_loop().time()
         try:
-            return await self._fetched(fetch)
+            await self._traced(fetch)
         except DownloadError as error:
             error.created = "yes"  # there is a film, so there is a task
             if isinstance(video, Task):
@@ -98,6 +106,9 @@ class Downloader:
             raise
         finally:
             self._under_way.discard(place)
+        if self.hook is not None:
+            self.hook.tell(_downloaded(video, fetch, at=self.hook.now(), began=began))
+        return fetch.target
 
     @overload
     async def fetch_all(self, wanted: Sequence[Wanted], *, return_exceptions: Literal[False]) -> list[Path]: ...
@@ -150,38 +161,62 @@ class Downloader:
             raise RequestError(f"video: the URL of {video.id} {source.why}")
         return Fetch(
             self._pool, self.policy, self.retry, self.draw, self.home, target, video.id, source,
-            again=wanted.again, progress=wanted.progress,
+            again=wanted.again, progress=wanted.progress, tracing=self.tracing,
         )  # fmt: skip
 
     def _check_age(self, task: Task, target: Path) -> None:
-        ended = task.updated_at or task.created_at
-        if ended is None or datetime.fromtimestamp(self.wall(), UTC) - ended <= timedelta(days=spec.KEPT_DAYS):
+        until = task.kept_until
+        if until is None or datetime.fromtimestamp(self.wall(), UTC) <= until:
             return
         raise DownloadError(
-            f"{target}: expired: task {task.id} ended on {ended:%Y-%m-%d}; films are kept for {spec.KEPT_DAYS} days",
+            f"{target}: expired: task {task.id} ended on {until - timedelta(days=spec.KEPT_DAYS):%Y-%m-%d}; "
+            f"films are kept for {spec.KEPT_DAYS} days",
             created="yes",
             task_id=task.id,
             external_task_id=task.external_task_id,
         )
 
-    async def _fetched(self, fetch: Fetch) -> Path:
+    async def _traced(self, fetch: Fetch) -> None:
+        if self.tracing is None:
+            await self._fetched(fetch)
+            return
+        with self.tracing.operation("download") as facts:
+            facts["video_id"] = fetch.video_id
+            await self._fetched(fetch)
+            facts["size"] = fetch.size
+
+    async def _fetched(self, fetch: Fetch) -> None:
         share = self._pool.share("files")
         verdict: Whole | GiveUp
         try:
             async with share.gate:
                 with share.within(None):
                     # It may have been closed while this one waited for its turn.
-                    verdict = GiveUp("not begun") if share.session.closed else await fetch.carry_out()
+                    verdict = GiveUp("not begun") if share.closed else await fetch.carry_out()
         except TimeoutError:
             verdict = GiveUp("ended by the close")
         # Raised from here, where neither a cause nor a frame shows a signed URL.
         if isinstance(verdict, Whole):
-            return fetch.target
+            return
         if fetch.hook_error is not None:
             raise fetch.hook_error
-        kind = ClientClosed if share.session.closed else DownloadError
-        why = "the client was closed before the film was whole" if share.session.closed else verdict.why
+        kind = ClientClosed if share.closed else DownloadError
+        why = "the client was closed before the film was whole" if share.closed else verdict.why
         raise kind(f"{fetch.target}: {why}{fetch.left}", host=fetch.host, attempts=fetch.requests)
+
+
+def _downloaded(given: Video | Task, fetch: Fetch, *, at: datetime, began: float) -> Downloaded:
+    task, video = (given, given.video) if isinstance(given, Task) else (None, given)
+    return Downloaded(
+        at=at,
+        task_id=None if task is None else task.id,
+        external_task_id=None if task is None else task.external_task_id,
+        video_id=video.id,
+        path=fetch.target,
+        size=fetch.size,
+        requests=fetch.requests,
+        seconds=asyncio.get_running_loop().time() - began,
+    )
 
 
 def wanted_in(

@@ -19,6 +19,7 @@ from kling_async.rules.fetching import Again, Course, Ending, Follow, GiveUp, Re
 from kling_async.runtime.guard import AddressRefused
 from kling_async.runtime.parts import Part, Unwritable
 from kling_async.runtime.pool import SessionPool
+from kling_async.runtime.tracing import Tracing
 
 _log = logging.getLogger("kling_async")
 
@@ -53,6 +54,7 @@ class Fetch:
 
     Attributes:
         target: where the film will be.
+        video_id: which film.
         host: who was asked last.
         hook_error: what the progress callback raised, `None` when it raised nothing.
         left: what a failed download has left beside the path, as the end of a sentence.
@@ -71,6 +73,7 @@ class Fetch:
         *,
         again: Callable[[], Awaitable[Task]] | None,
         progress: Progress | None,
+        tracing: Tracing | None,
     ) -> None:
         self.target = target
         self.host = source.place.host
@@ -79,10 +82,12 @@ class Fetch:
         self._pool = pool
         self._policy = policy
         self._home = home
-        self._video_id = video_id
+        self.video_id = video_id
         self._source = source
         self._again = again
         self._progress = progress
+        self._tracing = tracing
+        self._status: int | None = None  # of the last answer
         self._part = Part(target, video_id)
         self._course = Course(policy, retry, draw)
 
@@ -90,6 +95,11 @@ class Fetch:
     def requests(self) -> int:
         """How many were sent."""
         return self._course.requests
+
+    @property
+    def size(self) -> int:
+        """How many bytes are there."""
+        return self._course.kept.size
 
     async def carry_out(self) -> Whole | GiveUp:
         """How it ended. On disk is the whole film then, or what a later call can go on from, or nothing."""
@@ -129,7 +139,7 @@ class Fetch:
             task = await self._again()
         except KlingError as error:
             return GiveUp(f"{why}, and asking for a fresh URL failed: {error.message}")
-        url = next((video.url for video in task.videos if video.id == self._video_id), None)
+        url = next((video.url for video in task.videos if video.id == self.video_id), None)
         if url is None:
             return GiveUp(f"{why}, and the vendor has no other URL of this film", keep=False)
         source = source_of(url, home=self._home)
@@ -153,6 +163,21 @@ class Fetch:
             source = found
 
     async def _ask(self, source: Source) -> Ending | Follow:
+        """What came of one request."""
+        self._status = None
+        if self._tracing is None:
+            return await self._asked(source)
+        resend, url = self.requests, source.text.partition("?")[0]  # whoever has the query has the film
+        attempt = self._tracing.attempt("GET", url, template=None, resend=resend)
+        try:
+            verdict = await self._asked(source)
+        except BaseException as error:
+            attempt.ended(status=self._status, error=error)
+            raise
+        attempt.ended(status=self._status, error=verdict.why if isinstance(verdict, Again | GiveUp) else None)
+        return verdict
+
+    async def _asked(self, source: Source) -> Ending | Follow:
         self.host = source.place.host
         session = self._session(source.place)
         silence = self._policy.stall_timeout
@@ -160,6 +185,7 @@ class Fetch:
         headers = self._course.headers()
         try:
             async with session.get(source.url, timeout=timeout, headers=headers, allow_redirects=False) as answer:
+                self._status = answer.status
                 verdict = self._course.heard(answer.status, answer.headers)
                 return await self._taken(answer) if isinstance(verdict, Take) else verdict
         except _NETWORK as error:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import socket
+import ssl
+from typing import Literal
 
 import aiohttp
 from aiohttp.abc import AbstractResolver, ResolveResult
@@ -51,10 +53,13 @@ def public_socket(address: aiohttp.AddrInfoType) -> socket.socket:
     return socket.socket(family, kind, protocol)
 
 
-def guarded(limit: int) -> aiohttp.TCPConnector:
-    """A connector that reaches public addresses alone. Each connection asks for a name anew, and judges the answer."""
+def guarded(limit: int, *, trust: ssl.SSLContext | Literal[True]) -> aiohttp.TCPConnector:
+    """A connector that reaches public addresses alone. Each connection asks for a name anew, and judges the answer.
+
+    `trust` says whose certificates count; true: the system's.
+    """
     return aiohttp.TCPConnector(
-        limit=limit, resolver=PublicResolver(), use_dns_cache=False, socket_factory=public_socket
+        limit=limit, ssl=trust, resolver=PublicResolver(), use_dns_cache=False, socket_factory=public_socket
     )
 
 

@@ -233,10 +233,37 @@ class Journal:
             "INSERT INTO jobs (key, path, request, external_id) VALUES (?, ?, ?, ?) ON CONFLICT (key) DO NOTHING",
             key, path, request, external_id(self._id, key, 1),
         )  # fmt: skip
-        entry = self._entry(key)
+        return self._same(self._entry(key), path, request)
+
+    def _same(self, entry: Entry, path: str, request: str) -> Entry:
         if (entry.path, entry.request) != (path, request):
-            raise JournalError(f"job {key!r} stands for another request in {self.path}; give this one another key")
+            raise JournalError(
+                f"job {entry.key!r} stands for another request in {self.path}; give this one another key"
+            )
         return entry
+
+    async def known(self, jobs: Iterable[tuple[str, str, str]]) -> list[Entry | None]:
+        """The entries of (key, path, request) in their order, `None` for what the file does not know. Writes nothing.
+
+        Open or not: a closed journal is opened for as long, and one that there is no file of is not made.
+
+        Raises:
+            JournalError: as `open` and `plan`.
+        """
+        wanted = list(jobs)
+        if self._thread is not None:
+            return await self._on_thread(lambda: [self._known(*job) for job in wanted])
+        if not self.path.exists():
+            return [None] * len(wanted)
+        await self.open()
+        try:
+            return await self._on_thread(lambda: [self._known(*job) for job in wanted])
+        finally:
+            await self.close()
+
+    def _known(self, key: str, path: str, request: str) -> Entry | None:
+        is_known = self._run("SELECT 1 FROM jobs WHERE key = ?", key)
+        return self._same(self._entry(key), path, request) if is_known else None
 
     def _entry(self, key: str) -> Entry:
         rows = self._run(f"SELECT {_ENTRY} FROM jobs WHERE key = ?", key)  # noqa: S608 - names of our own

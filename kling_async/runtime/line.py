@@ -22,6 +22,9 @@ from kling_async.runtime.waiter import Waiter
 
 _log = logging.getLogger("kling_async")
 
+Queued = Callable[[], None]
+"""Called when a create has to wait for its turn."""
+
 
 class Line:
     """Who may create now. A slot is held until its task ends, which the waiter sees.
@@ -57,18 +60,21 @@ class Line:
         self._policy = attrs.evolve(self._policy, limit=limit)
         self.slots.give(limit)
 
-    async def enter(self, *, deadline: float | None) -> int:
+    async def enter(self, *, deadline: float | None, queued: Queued | None = None) -> int:
         """A ticket, when its turn to send has come. It must come back by `accepted`, `again` or `left`.
 
+        Args:
+            deadline: by the loop's clock; `None`: no bound.
+            queued: called if the turn has to be waited for; `None`: nobody wants to know.
+
         Raises:
-            ConcurrencyLimited: no slot became free before `deadline` (by the loop's clock; `None`: no bound).
+            ConcurrencyLimited: no slot became free before `deadline`.
             AuthenticationError, AccountError, AddressNotAllowed: another create was refused, and so would this one be.
         """
         self._belong()
         ticket = next(self._numbers)
         self.slots.join(ticket)
-        if not self._move(ours=ticket):
-            await self._turn_of(ticket, deadline)
+        await self._turn_of(ticket, deadline, queued)
         return ticket
 
     def _belong(self) -> None:
@@ -78,19 +84,27 @@ class Line:
             self._loop = loop
             self._begin_anew()
 
-    async def again(self, ticket: int, *, deadline: float | None) -> None:
-        """Back to the head of the line after 1303, until the next turn. Raises as `enter`."""
+    async def again(
+        self, ticket: int, *, refusal: ConcurrencyLimited, deadline: float | None, queued: Queued | None = None
+    ) -> None:
+        """Back to the head of the line after a `refusal` (1303), until the next turn. The rest is as for `enter`."""
         self.slots.full(ticket, self._now())
         if self.slots.foreign and not self._told_of_foreign:
             self._told_of_foreign = True
-            _log.warning("all slots of the account are taken, none by this client; trying again now and then")
-        if not self._move(ours=ticket):
-            await self._turn_of(ticket, deadline)
+            _log.warning(
+                "all slots of the account are taken, none by this client; trying again now and then (request id: %s)",
+                refusal.request_id,
+            )
+        await self._turn_of(ticket, deadline, queued)
 
-    async def _turn_of(self, ticket: int, deadline: float | None) -> None:
+    async def _turn_of(self, ticket: int, deadline: float | None, queued: Queued | None) -> None:
+        if self._move(ours=ticket):
+            return
         turn: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._turns[ticket] = turn
         try:
+            if queued is not None:
+                queued()
             async with asyncio.timeout_at(deadline):
                 await turn
         except TimeoutError:

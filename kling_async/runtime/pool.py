@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import asyncio
 import os
+import ssl
 import warnings
 from collections.abc import AsyncGenerator
-from contextlib import AsyncExitStack, suppress
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, suppress
 from math import inf
 from types import TracebackType
 from typing import Literal, cast
@@ -18,23 +19,31 @@ from typing import Literal, cast
 import aiohttp
 import attrs
 from aiohttp.abc import AbstractStreamWriter
+from yarl import URL
 
 from kling_async.errors import ConfigurationError
 from kling_async.policies import PoolLimits
 from kling_async.runtime.guard import guarded
+from kling_async.runtime.network import Network
 from kling_async.version import VERSION
 
-_CONNECT_SECONDS = 10.0
+# Whole requests are bounded by `Share.within`.
+_TIMEOUT = aiohttp.ClientTimeout(sock_connect=10.0)
+_JSON = "application/json"
 
 Purpose = Literal["creates", "reads", "files", "home"]
 """`files` reaches public addresses alone; `home` is for files that lie at the API's own origin."""
+
+
+def _headers(accept: str) -> dict[str, str]:
+    return {"User-Agent": f"kling_async/{VERSION}", "Accept": accept}
 
 
 class Body(aiohttp.BytesPayload):
     """A create's body, which knows whether it has begun to leave: before that, no server can have acted on it."""
 
     def __init__(self, body: bytes) -> None:
-        super().__init__(body, content_type="application/json")
+        super().__init__(body, content_type=_JSON)
         self.left = False
 
     async def write_with_length(self, writer: AbstractStreamWriter, content_length: int | None) -> None:
@@ -45,18 +54,48 @@ class Body(aiohttp.BytesPayload):
 
 @attrs.define(eq=False)
 class Share:
-    """One purpose's connections: `gate` lets as many requests through as there are connections."""
+    """One purpose's connections: `gate` lets as many requests through as there are connections.
+
+    Attributes:
+        is_ours: whether we opened the session; else a user did, and closes it.
+        is_direct: whether it is ours, and leads straight to its hosts. Else the causes of errors may hold a proxy's
+            password, and default headers go to the proxy too: ours must not be among them.
+    """
 
     session: aiohttp.ClientSession
     gate: asyncio.Semaphore
+    is_ours: bool = True
+    is_direct: bool = True
     under_way: set[Within] = attrs.field(factory=set, init=False)
     _said: str | None = attrs.field(default=None, init=False, repr=False)
     _timer: asyncio.TimerHandle | None = attrs.field(default=None, init=False)
+    _closed: bool = attrs.field(default=False, init=False)
 
-    def say(self, authorization: str) -> None:
-        """Sends this header with every request from now on."""
-        if authorization is not self._said:  # nearly always it is the one of the request before
-            self._said = self.session.headers["Authorization"] = authorization
+    @property
+    def closed(self) -> bool:
+        """Whether nothing can be sent any more."""
+        return self._closed or self.session.closed
+
+    def request(
+        self, method: str, url: URL, *, authorization: str, body: Body | None
+    ) -> AbstractAsyncContextManager[aiohttp.ClientResponse]:
+        """A request with this header, which follows no redirects."""
+        if self.is_direct:
+            if authorization is not self._said:  # nearly always it is the one of the request before
+                self._said = self.session.headers["Authorization"] = authorization
+            return self.session.request(method, url, data=body, allow_redirects=False)
+        return self.session.request(
+            method,
+            url,
+            data=body,
+            headers={**_headers(_JSON), "Authorization": authorization},
+            allow_redirects=False,
+            # What a user's session may have set otherwise.
+            timeout=_TIMEOUT,
+            raise_for_status=False,
+            auto_decompress=True,
+            middlewares=(),
+        )
 
     def within(self, seconds: float | None) -> Within:
         """Bounds what is done within: by so many seconds (`None`: by none), and by the end of the session.
@@ -89,9 +128,11 @@ class Share:
         """Closes the session, and ends what is under way in it."""
         if self._timer is not None:
             self._timer.cancel()
+        self._closed = True
         for scope in self.under_way:
             scope.expire()
-        await self.session.close()
+        if self.is_ours:
+            await self.session.close()
 
 
 class Within:
@@ -175,8 +216,11 @@ class SessionPool:
     since neither could close what the other opened. A forked child opens its own.
     """
 
-    def __init__(self, limits: PoolLimits) -> None:
+    def __init__(self, limits: PoolLimits, network: Network = Network(), *, proxy: str | None = None) -> None:
         self._limits = limits
+        self._network = network
+        self._proxy = proxy
+        self._process = os.getpid()
         self._opened: _Opened | None = None
 
     def __repr__(self) -> str:
@@ -187,7 +231,8 @@ class SessionPool:
         """The session for a purpose, and the gate to pass before using it.
 
         Raises:
-            ConfigurationError: the pool is in use by another event loop that is still running.
+            ConfigurationError: the pool is in use by another event loop that is still running, or the user's session
+                is closed, or another process's.
         """
         loop = asyncio.get_running_loop()
         opened = self._opened
@@ -197,24 +242,41 @@ class SessionPool:
         return opened.shares[purpose]
 
     def _open(self, loop: asyncio.AbstractEventLoop) -> _Opened:
-        def share(limit: int, *, accept: str, public: bool = False) -> Share:
-            session = aiohttp.ClientSession(
-                connector=guarded(limit) if public else aiohttp.TCPConnector(limit=limit),
-                cookie_jar=aiohttp.DummyCookieJar(),
-                headers={"User-Agent": f"kling_async/{VERSION}", "Accept": accept},
-                # Whole requests are bounded by `Share.within`.
-                timeout=aiohttp.ClientTimeout(sock_connect=_CONNECT_SECONDS),
-            )
-            return Share(session, asyncio.Semaphore(limit))
-
-        json = "application/json"
+        limits, network = self._limits, self._network
         shares: dict[Purpose, Share] = {
-            "creates": share(self._limits.creates, accept=json),
-            "reads": share(self._limits.reads, accept=json),
-            "files": share(self._limits.files, accept="*/*", public=True),
-            "home": share(self._limits.files, accept="*/*"),
+            "creates": self._api_share(limits.creates),
+            "reads": self._api_share(limits.reads),
+            "files": self._own_share(
+                limits.files,
+                accept="*/*",
+                proxy=network.proxy if network.proxy_files else None,
+                public=not network.proxy_files,
+            ),
+            "home": self._own_share(limits.files, accept="*/*", proxy=self._proxy),
         }
         return _Opened(loop, os.getpid(), shares)
+
+    def _api_share(self, limit: int) -> Share:
+        session = self._network.session
+        if session is None:
+            return self._own_share(limit, accept=_JSON, proxy=self._proxy)
+        if session.closed:
+            raise ConfigurationError("session: was closed by whoever it belongs to; make a client with a new one")
+        if self._process != os.getpid():
+            raise ConfigurationError("session: belongs to the process that this one was forked from")
+        return Share(session, asyncio.Semaphore(limit), is_ours=False, is_direct=False)
+
+    def _own_share(self, limit: int, *, accept: str, proxy: str | None, public: bool = False) -> Share:
+        trust: ssl.SSLContext | Literal[True] = self._network.tls or True
+        session = aiohttp.ClientSession(
+            connector=guarded(limit, trust=trust) if public else aiohttp.TCPConnector(limit=limit, ssl=trust),
+            cookie_jar=aiohttp.DummyCookieJar(),
+            headers=_headers(accept),
+            proxy=proxy,
+            trace_configs=list(self._network.trace_configs),
+            timeout=_TIMEOUT,
+        )
+        return Share(session, asyncio.Semaphore(limit), is_direct=proxy is None)
 
     def _leave_behind(self) -> None:
         """Lets go of sessions that another loop or the parent process opened."""

@@ -20,11 +20,13 @@ from kling_async.errors import (
     NotFound,
     RequestError,
 )
+from kling_async.events import Created, How, QueuedForSlot
 from kling_async.models import Task
 from kling_async.requests import OmniVideoRequest, VideoExtendRequest
 from kling_async.rules.settle import Outcome, Settlement, outcome_of
 from kling_async.rules.wire import Call, create_call, read_task, task_call
-from kling_async.runtime.line import Line
+from kling_async.runtime.hook import Hook
+from kling_async.runtime.line import Line, Queued
 from kling_async.runtime.transport import Transport
 
 _log = logging.getLogger("kling_async")
@@ -47,7 +49,7 @@ class Submitter:
         self.transport = transport
         self.path = path
         self.line = line
-        self._new_id = new_id
+        self.new_id = new_id
         self._read_limit = read_limit
         self._reading = asyncio.Lock()
         self._known: OrderedDict[str, _Known] = OrderedDict()
@@ -75,7 +77,7 @@ class Submitter:
             ConcurrencyLimited: no slot became free within `timeout`; no task was made.
             CreateUncertain: time ran out in doubt; a task may exist under the external id.
         """
-        external_id = request.external_task_id or self._new_id()
+        external_id = request.external_task_id or self.new_id()
         call = create_call(self.path, request, external_id)
         known = self._remember(external_id, call)
         now = asyncio.get_running_loop().time()
@@ -90,7 +92,13 @@ class Submitter:
         )
         known.under_way += 1
         try:
-            return await course.run()
+            if self.transport.tracing is None:
+                return await course.run()
+            with self.transport.tracing.operation("create") as facts:
+                facts["resource"], facts["external_task_id"] = self.path, external_id
+                task = await course.run()
+                facts["task_id"] = task.id
+                return task
         finally:
             known.under_way -= 1
             known.may_exist |= course.may_exist
@@ -99,7 +107,7 @@ class Submitter:
         """The task as it is now, by either id."""
         return read_task(await self.transport.read(task_call(self.path, id)))
 
-    async def turn(self, *, deadline: float | None) -> int:
+    async def turn(self, *, deadline: float | None, queued: Queued | None = None) -> int:
         """A ticket of the line, when its turn has come; before the first, the limit is read where that is wanted."""
         if self._read_limit is not None:
             if not self._reading.locked():
@@ -107,7 +115,7 @@ class Submitter:
             with suppress(TimeoutError):  # the line knows what to say of that
                 async with asyncio.timeout_at(deadline), self._reading:  # those behind wait: the order is kept
                     await self._take_limit()
-        return await self.line.enter(deadline=deadline)
+        return await self.line.enter(deadline=deadline, queued=queued)
 
     async def _take_limit(self) -> None:
         if self._read_limit is None:
@@ -116,7 +124,7 @@ class Submitter:
             limit = await self._read_limit()
         except KlingError as error:
             limit = None
-            _log.warning("the account's packs could not be read (%s); the limit will be learnt", error.message)
+            _log.warning("the account's packs could not be read (%s); the limit will be learnt", error.in_brief)
         self._read_limit = None
         if limit is not None:
             self.line.give(limit)
@@ -158,14 +166,22 @@ class _Course:
     _settlement: Settlement = attrs.field(kw_only=True)
     _closings: int = attrs.field(init=False)
     _ticket: int | None = attrs.field(default=None, init=False)
+    _since: float = attrs.field(default=0.0, init=False)
     _began: float = attrs.field(default=0.0, init=False)
     _until: float = attrs.field(default=0.0, init=False)
     _posts: int = attrs.field(default=0, init=False)
     _sending: bool = attrs.field(default=False, init=False)
     _last: KlingError | None = attrs.field(default=None, init=False)
+    _queued_at: float | None = attrs.field(default=None, init=False)
+    _queued_seconds: float = attrs.field(default=0.0, init=False)
+    _told_of_line: bool | None = attrs.field(default=None, init=False)  # that it waits; true: for others' slots
 
     def __attrs_post_init__(self) -> None:
         self._closings = self._submitter.line.closings
+
+    @property
+    def _hook(self) -> Hook | None:
+        return self._submitter.transport.hook
 
     @property
     def may_exist(self) -> bool:
@@ -175,6 +191,7 @@ class _Course:
     async def run(self) -> Task:
         """The task, or the truth about why there is none."""
         self._renew()
+        self._since = self._began
         try:
             while (task := await self._step()) is None:
                 pass
@@ -210,7 +227,7 @@ class _Course:
 
     async def _post(self) -> Task | None:
         if self._ticket is None:
-            self._ticket = await self._submitter.turn(deadline=self._deadline)
+            self._ticket = await self._submitter.turn(deadline=self._deadline, queued=self._queued)
             self._renew()
         if self._before_send is not None:
             # On disk before the first byte; no slot is lost when that fails, since the ticket goes back.
@@ -219,13 +236,14 @@ class _Course:
         self._see_whether_open()
         try:
             self._posts, self._sending = self._posts + 1, True
-            task = read_task(await self._submitter.transport.create(self._call, deadline=self._until))
+            answer = await self._submitter.transport.create(self._call, deadline=self._until, resend=self._posts - 1)
+            task = read_task(answer)
         except KlingError as error:
             self._sending = False
             await self._not_accepted(error)
             self._bound()  # anew, as a doubt may have arisen
             return None
-        return self._accepted(task)
+        return self._accepted(task, "accepted", answer.request_id)
 
     async def _not_accepted(self, error: KlingError) -> None:
         """Goes on as the error allows, or raises it."""
@@ -234,13 +252,15 @@ class _Course:
             self._last = error
         match outcome_of(error):
             case Outcome.LOST:
-                _log.info("the answer to create %s was lost (%s); asking for it", self._external_id, error.message)
+                _log.info("the answer to create %s was lost (%s); asking for it", self._external_id, error.in_brief)
                 self._settlement.lost(now)
             case Outcome.PERHAPS_DUPLICATE if isinstance(error, APIError):
                 self._settlement.perhaps_duplicate(error, now)
             case Outcome.BUSY if isinstance(error, ConcurrencyLimited) and self._ticket is not None:
                 self._last = None
-                await self._submitter.line.again(self._ticket, deadline=self._deadline)
+                await self._submitter.line.again(
+                    self._ticket, refusal=error, deadline=self._deadline, queued=self._queued
+                )
                 self._renew()
             case Outcome.NOT_SENT | Outcome.BUSY:
                 self._settlement.not_sent(error, now)
@@ -252,7 +272,8 @@ class _Course:
     async def _ask(self) -> Task | None:
         call = task_call(self._submitter.path, self._external_id)
         try:
-            task = read_task(await self._submitter.transport.read_once(call, deadline=self._until))
+            answer = await self._submitter.transport.read_once(call, deadline=self._until)
+            task = read_task(answer)
         except NotFound as error:
             self._last = self._last or error
             if (refusal := self._settlement.absent(self._now())) is not None:
@@ -263,16 +284,53 @@ class _Course:
                 raise
         else:
             self._check_same(task)
-            return self._accepted(task)
+            was_lost = self._settlement.doubtful and self._posts > 0
+            return self._accepted(task, "settled" if was_lost else "adopted", answer.request_id)
         return None
 
-    def _accepted(self, task: Task) -> Task:
+    def _accepted(self, task: Task, how: How, request_id: str | None) -> Task:
         # The vendor's answer may leave the id out; it is the task's all the same.
         task = task if task.external_task_id else attrs.evolve(task, external_task_id=self._external_id)
         ticket, self._ticket = self._ticket, None
         self._submitter.line.accepted(ticket, task)
-        _log.info("task %s was accepted as %s", task.id, task.external_task_id)
+        _log.info("task %s was %s as %s, request id: %s", task.id, how, task.external_task_id, request_id)
+        if self._hook is not None:
+            self._tell_created(self._hook, task, how, request_id)
         return task
+
+    def _tell_created(self, hook: Hook, task: Task, how: How, request_id: str | None) -> None:
+        hook.knows(task)
+        hook.tell(
+            Created(
+                at=hook.now(),
+                resource=self._submitter.path,
+                task_id=task.id,
+                external_task_id=self._external_id,
+                status=task.status,
+                how=how,
+                request_id=request_id,
+                posts=self._posts,
+                seconds=self._now() - self._since,
+                queued_seconds=self._queued_seconds,
+            )
+        )
+
+    def _queued(self) -> None:
+        """It has to wait for a slot: told once, and once more if it turns out to be others who hold them all."""
+        if self._hook is None:
+            return
+        self._queued_at, slots = self._now(), self._submitter.line.slots
+        if self._told_of_line is None or (slots.foreign and not self._told_of_line):
+            self._told_of_line = slots.foreign
+            self._hook.tell(
+                QueuedForSlot(
+                    at=self._hook.now(),
+                    resource=self._submitter.path,
+                    external_task_id=self._external_id,
+                    waiting=slots.waiting,
+                    foreign=slots.foreign,
+                )
+            )
 
     def _check_same(self, task: Task) -> None:
         """A task found under the caller's id must be the one that was asked for, as far as its record tells.
@@ -304,6 +362,9 @@ class _Course:
     def _renew(self) -> None:
         """Settling has its own time, which does not run while the create stands in line."""
         self._began = self._now()
+        if self._queued_at is not None:
+            self._queued_seconds += self._began - self._queued_at
+            self._queued_at = None
         self._bound()
 
     def _bound(self) -> None:

@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import contextmanager
 from functools import lru_cache
 from urllib.parse import urlsplit
 
@@ -23,11 +24,13 @@ from kling_async.errors import (
     TransportError,
 )
 from kling_async.policies import RetryPolicy
-from kling_async.rules.pace import Pace
+from kling_async.rules.pace import Pace, Spacing
 from kling_async.rules.retry import RetrySchedule
 from kling_async.rules.wire import Call, Envelope, Response, read_envelope, scrubbed, server_time
+from kling_async.runtime.hook import Hook
 from kling_async.runtime.pool import Body, Purpose, SessionPool, Share
-from kling_async.spec import TOKEN_TIME_CODES
+from kling_async.runtime.tracing import Attempt, Tracing
+from kling_async.spec import COSTS_MAX_REQUESTS_PER_SECOND, TOKEN_TIME_CODES
 
 _log = logging.getLogger("kling_async")
 
@@ -44,6 +47,8 @@ class Transport:
         wall: Unix seconds, for tokens; deadlines run by the event loop's own monotonic clock.
         retry: how reads are repeated, and creates settled.
         draw: random numbers from 0 to 1, for jitter.
+        hook: told of what happens, by whoever it happens to; `None`: nobody wants to know.
+        tracing: told of each request; likewise.
     """
 
     base_url: str
@@ -52,7 +57,12 @@ class Transport:
     retry: RetryPolicy
     wall: Callable[[], float]
     draw: Callable[[], float]
+    hook: Hook | None = None
+    tracing: Tracing | None = None
     _pace: Pace = attrs.field(init=False)
+    _costs: Spacing = attrs.field(factory=lambda: Spacing(1 / COSTS_MAX_REQUESTS_PER_SECOND), init=False)
+    _line: asyncio.Lock = attrs.field(factory=asyncio.Lock, init=False)
+    _line_loop: asyncio.AbstractEventLoop | None = attrs.field(default=None, init=False)
 
     def __attrs_post_init__(self) -> None:
         self._pace = Pace(self.draw)
@@ -78,29 +88,64 @@ class Transport:
         deadline = clock() + (self.retry.timeout if timeout is None else timeout)
         share = self._share("reads")
         schedule: RetrySchedule | None = None
+        last: KlingError | None = None
         attempts = 0
         while True:
             try:
-                envelope = await self._exchange(call, share, deadline)
+                envelope = await self._exchange(call, share, deadline, resend=attempts)
                 return attrs.evolve(envelope, attempts=attempts + envelope.attempts) if attempts else envelope
             except KlingError as error:
-                error.attempts = attempts = attempts + error.attempts
                 # The next attempt must not open again what somebody has closed under this one.
-                if share.session.closed:
-                    raise self._closed(attempts) from error
+                if share.closed:
+                    raise self._closed(attempts + error.attempts) from error
+                if last is not None and not error.attempts:
+                    raise last from None  # why this one was not even sent in time
+                error.attempts = attempts = attempts + error.attempts
                 schedule = schedule or RetrySchedule(self.retry, self.draw)
                 pause = schedule.after(error)
                 if pause is None or clock() + pause >= deadline:
                     raise
                 _log.info("%d requests for %s failed, the next in %.1f s: %s", attempts, call.target, pause, error)
+                last = error.with_traceback(None)  # whose frames would hold it, and it them
             await asyncio.sleep(pause)
 
     async def read_once(self, call: Call, *, deadline: float | None = None) -> Envelope:
         """The answer to a read that is sent once. `deadline` by the loop's clock; `None`: the attempt's own."""
         return await self._exchange(call, self._share("reads"), deadline)
 
-    async def create(self, call: Call, *, deadline: float | None = None) -> Envelope:
+    async def read_spaced(self, call: Call, *, timeout: float | None = None) -> Envelope:
+        """The answer to a read of which the vendor takes but one a second: it stands in line for that first.
+
+        Args:
+            call: what to ask.
+            timeout: the whole budget in seconds, the line included; `None`: the line has no bound, and then it takes
+                the policy's.
+
+        Raises:
+            as `read`; TransportError too where its turn did not come in time.
+        """
+        clock = asyncio.get_running_loop().time
+        deadline = None if timeout is None else clock() + timeout
+        share = self._share("reads")
+        line = self._line_of_this_loop()
+        with self._in_time(share, deadline):
+            await line.acquire()
+        try:
+            return await self.read(call, timeout=None if deadline is None else deadline - clock())
+        finally:
+            line.release()
+
+    def _line_of_this_loop(self) -> asyncio.Lock:
+        """A lock that somebody waited for belongs to the loop of then."""
+        loop = asyncio.get_running_loop()
+        if self._line_loop is not loop:
+            self._line_loop, self._line = loop, asyncio.Lock()
+        return self._line
+
+    async def create(self, call: Call, *, deadline: float | None = None, resend: int = 0) -> Envelope:
         """The answer to a create, which is sent once. `deadline` by the loop's clock; `None`: the attempt's own.
+
+        `resend` says how often it was sent before.
 
         A refusal for the token's time alone (1003, 1004) proves that nothing was made: then it is sent once more.
 
@@ -108,7 +153,7 @@ class Transport:
             APIError: the vendor's refusal.
             TransportError, MalformedResponse: no answer of the vendor's; `sent` tells whether it may have acted.
         """
-        return await self._exchange(call, self._share("creates"), deadline)
+        return await self._exchange(call, self._share("creates"), deadline, resend=resend)
 
     def claim(self) -> None:
         """Takes the client for the running event loop.
@@ -123,10 +168,11 @@ class Transport:
             raise ConfigurationError("the simulator is not running: use `async with KlingClient.simulated() as kling`")
         return self._pool.share(purpose)
 
-    async def _exchange(self, call: Call, share: Share, deadline: float | None) -> Envelope:
-        header, response = await self._send(call, share, deadline)
+    async def _exchange(self, call: Call, share: Share, deadline: float | None, *, resend: int = 0) -> Envelope:
+        send = self._send if call.about != "costs" else self._send_spaced
+        header, response, attempt = await send(call, share, deadline, resend)
         try:
-            return self._envelope(call, response, attempts=1)
+            return self._envelope(call, response, attempt, attempts=1)
         except AuthenticationError as error:
             signed_anew = error.code in TOKEN_TIME_CODES and self._signer.refused(
                 header, server_time=server_time(response.headers), now=self.wall()
@@ -134,13 +180,13 @@ class Transport:
             if not signed_anew:
                 raise
         try:
-            _, response = await self._send(call, share, deadline)
+            _, response, attempt = await send(call, share, deadline, resend + 1)
         except KlingError as error:
             error.attempts += 1
             raise
-        return self._envelope(call, response, attempts=2)
+        return self._envelope(call, response, attempt, attempts=2)
 
-    def _envelope(self, call: Call, response: Response, *, attempts: int) -> Envelope:
+    def _envelope(self, call: Call, response: Response, attempt: Attempt | None, *, attempts: int) -> Envelope:
         now = asyncio.get_running_loop().time()
         try:
             envelope = read_envelope(call, response, host=self.host, attempts=attempts)
@@ -150,12 +196,20 @@ class Transport:
                 self._pace.limited(now, error.retry_after)
             if isinstance(error, AuthenticationError):
                 error.message += f", asked with {self._signer.credentials!r}"
+            _log.debug("%s %s was answered: %s", call.method, call.target, error)
+            if attempt is not None:
+                attempt.ended(status=response.status, request_id=error.request_id, error=error)
             raise error.with_traceback(None) from None  # the frames of reading hold the whole answer
         self._pace.fine(now)
+        _log.debug("%s %s went well, request id: %s", call.method, call.target, envelope.request_id)
+        if attempt is not None:
+            attempt.ended(status=response.status, request_id=envelope.request_id)
         return envelope
 
-    async def _send(self, call: Call, share: Share, deadline: float | None) -> tuple[str, Response]:
-        """The header that was sent, and what came back."""
+    async def _send(
+        self, call: Call, share: Share, deadline: float | None, resend: int
+    ) -> tuple[str, Response, Attempt | None]:
+        """The header that was sent, what came back, and who is to hear how it ended."""
         clock = asyncio.get_running_loop().time
         now = clock()
         if share.gate.locked() or self._pace.wait(now):
@@ -164,7 +218,7 @@ class Transport:
         else:
             await share.gate.acquire()  # at once: most requests need no timer for their turn
         try:
-            if share.session.closed:  # while this one waited for its turn, or for its next attempt
+            if share.closed:  # while this one waited for its turn, or for its next attempt
                 raise self._closed()
             until = now + self.retry.attempt_timeout
             if deadline is not None and deadline < until:
@@ -172,19 +226,45 @@ class Transport:
                 if until <= now:
                     raise self.too_late()
             header = self._signer.header(self.wall())
-            return header, await self._request(call, share, header, until)
+            if self.tracing is None:
+                return header, await self._request(call, share, header, until), None
+            url, template = self.base_url + call.target, call.template
+            attempt = self.tracing.attempt(call.method, url, template=template, resend=resend)
+            try:
+                return header, await self._request(call, share, header, until), attempt
+            except BaseException as error:
+                attempt.ended(error=error)
+                raise
         finally:
             share.gate.release()
 
+    async def _send_spaced(
+        self, call: Call, share: Share, deadline: float | None, resend: int
+    ) -> tuple[str, Response, Attempt | None]:
+        """`_send`, not sooner after the one before than the vendor allows; `read_spaced` lets one in at a time."""
+        clock = asyncio.get_running_loop().time
+        with self._in_time(share, deadline):
+            await asyncio.sleep(self._costs.wait(clock()))
+        try:
+            return await self._send(call, share, deadline, resend)
+        finally:
+            self._costs.over(clock())
+
     async def _turn(self, share: Share, deadline: float | None) -> None:
         clock = asyncio.get_running_loop().time
+        with self._in_time(share, deadline):
+            while pause := self._pace.wait(clock()):
+                await asyncio.sleep(pause)
+            await share.gate.acquire()
+
+    @contextmanager
+    def _in_time(self, share: Share, deadline: float | None) -> Iterator[None]:
+        """Bounds a wait for one's turn, and tells what it means when that is over."""
         try:
             with share.until(deadline):
-                while pause := self._pace.wait(clock()):
-                    await asyncio.sleep(pause)
-                await share.gate.acquire()
+                yield
         except TimeoutError:
-            raise (self._closed() if share.session.closed else self.too_late()) from None
+            raise (self._closed() if share.closed else self.too_late()) from None
 
     def too_late(self) -> TransportError:
         """The error of a request whose time was over before it left."""
@@ -196,23 +276,20 @@ class Transport:
     async def _request(self, call: Call, share: Share, header: str, until: float) -> Response:
         """The one place where exceptions of the HTTP library become ours."""
         body = None if call.body is None else Body(call.body)
-        session = share.session
-        share.say(header)
         url = _url(self.base_url + call.target)
         began = asyncio.get_running_loop().time()
         try:
             with share.until(until):
-                async with session.request(call.method, url, data=body, allow_redirects=False) as answer:
+                async with share.request(call.method, url, authorization=header, body=body) as answer:
                     return self._heard(answer, await _body(answer))
-        except (aiohttp.ClientError, OSError, ValueError, RuntimeError) as error:
-            # A TimeoutError is an OSError; a RuntimeError is what reading from a connection closed by us can end in.
+        except Exception as error:  # a TraceConfig or a session of a user's may raise anything
             raise TransportError(
-                "the client was closed before the answer came" if session.closed else _told(error, until - began),
+                "the client was closed before the answer came" if share.closed else _told(error, until - began),
                 sent=body is None or body.left,
-                worth_retrying=not isinstance(error, aiohttp.ClientConnectorCertificateError | aiohttp.InvalidURL),
+                worth_retrying=not _is_final(error),
                 host=self.host,
                 attempts=1,
-            ) from _bare(error)
+            ) from (_bare(error) if share.is_direct else None)
 
     def _heard(self, answer: aiohttp.ClientResponse, body: bytes) -> Response:
         """What arrived, without our secrets, should it echo them."""
@@ -223,6 +300,12 @@ class Transport:
         unsaid = self._signer.unsaid(location.encode("utf-8", "surrogateescape"))
         headers["Location"] = unsaid.decode("utf-8", "surrogateescape")
         return Response(answer.status, headers, self._signer.unsaid(body))
+
+
+def _is_final(error: Exception) -> bool:
+    if isinstance(error, aiohttp.ClientHttpProxyError):
+        return error.status in {401, 403, 407}
+    return isinstance(error, aiohttp.ClientConnectorCertificateError | aiohttp.InvalidURL)
 
 
 def _bare(error: Exception) -> Exception:
@@ -273,7 +356,10 @@ def _told(error: Exception, budget: float) -> str:
     if isinstance(error, aiohttp.ClientConnectorError) and not isinstance(error, aiohttp.ClientSSLError):
         number = error.os_error.errno
         reason = os.strerror(number) if number is not None and number > 0 else str(error.os_error)
-        return f"cannot connect to {error.host}:{error.port}: {reason}"
+        proxy = "the proxy " if isinstance(error, aiohttp.ClientProxyConnectionError) else ""
+        return f"cannot connect to {proxy}{error.host}:{error.port}: {reason}"
+    if isinstance(error, aiohttp.ClientHttpProxyError):
+        return f"the proxy refuses to connect: it answered {error.status}"
     if isinstance(error, aiohttp.ClientConnectorError):
         return f"cannot connect: {scrubbed(str(error))[:200]}"
     return f"the connection broke: {type(error).__name__}: {scrubbed(str(error))[:200]}"

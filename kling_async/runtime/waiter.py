@@ -6,12 +6,13 @@ import asyncio
 import logging
 from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from contextlib import suppress
+from contextvars import Context
 from math import isinf
 from typing import Protocol
 from weakref import ref
 
 from kling_async.errors import ClientClosed, KlingError
-from kling_async.models import Task, TaskStatus, WaitTimeout
+from kling_async.models import NoVideo, Task, TaskStatus, WaitTimeout
 from kling_async.policies import PollPolicy
 from kling_async.rules.awaited import about
 from kling_async.rules.parked import Parked
@@ -247,8 +248,12 @@ class Waiter:
         key, now = _key(task), asyncio.get_running_loop().time()
         given = task if isinstance(task, Task) else None
         end = given if given is not None and given.status.ended else self._parked.get(key, now)
+        if (hook := self._transport.hook) is not None and given is not None:
+            hook.knows(given)
         if end is not None:
             listener.ended(key, end)
+            if hook is not None:
+                hook.saw(self._path, end)
             return
         self._see_to_poller()
         self._tell(self._watch.add(key, now, last=given))
@@ -277,6 +282,8 @@ class Waiter:
             else:
                 for listener in self._listeners.pop(key):
                     listener.ended(key, outcome if isinstance(outcome, Task) else about(outcome, None))
+            if (hook := self._transport.hook) is not None and isinstance(outcome, Task | NoVideo):
+                hook.saw(self._path, outcome if isinstance(outcome, Task) else outcome.task)
 
     def _see_to_poller(self) -> None:
         """A poller of the running loop, with a watch of its own: what an earlier one left behind is void."""
@@ -284,7 +291,9 @@ class Waiter:
         if self._poller is None or self._poller.get_loop() is not loop or self._poller.done():
             self._transport.claim()  # or else this would take the poller from a loop that still runs
             self._begin_anew()
-            self._poller = loop.create_task(self._poll(), name=f"kling_async poller of {self._path}")
+            # It serves everybody, so it must not go on in the context (the trace, the request) of who came first.
+            name, context = f"kling_async poller of {self._path}", Context()
+            self._poller = loop.create_task(self._poll(), name=name, context=context)
             self._pollers.add(self._poller)
             self._poller.add_done_callback(self._pollers.discard)
 
@@ -351,7 +360,11 @@ class Waiter:
         except KlingError as error:
             _log.info("a poll of %s failed: %s", self._path, error)
             self._tell(watch.failed(fetch, error, clock()))
+            if (hook := self._transport.hook) is not None:
+                hook.poll_failed(self._path, fetch.id if isinstance(fetch, Single) else None, error)
         else:
+            if (hook := self._transport.hook) is not None:
+                hook.polled(self._path)
             self._tell_ended(tasks)
             self._tell(watch.absorb(tasks, clock(), fetch=fetch))
 

@@ -6,7 +6,6 @@ import asyncio
 import logging
 import socket
 import struct
-import time
 from contextlib import suppress
 from typing import TYPE_CHECKING, Final, Self
 
@@ -14,6 +13,7 @@ from aiohttp import hdrs, web
 
 from kling_async.simulator.callbacks import Delivery, Sender
 from kling_async.simulator.engine import ACCESS_KEY, API_KEY, SECRET_KEY, Engine
+from kling_async.simulator.virtual import wall
 from kling_async.simulator.wire import BAD_REQUEST, INTERNAL, MAX_BODY_BYTES, STATUS_OF, Ending
 
 if TYPE_CHECKING:
@@ -44,7 +44,8 @@ class Simulator:
         engine: a vendor that exists already, with its tasks; the options of `Engine` say nothing then.
         host: the address to listen on.
         port: the port, 0 for any free one. It is kept: after `stop`, `start` listens there again.
-        clock: Unix seconds. Everything moves by it: tokens, tasks, ages, the `Date` of each answer.
+        clock: Unix seconds. Everything moves by it: tokens, tasks, ages, the `Date` of each answer. Default: the
+            machine's, or the running loop's if that is a `VirtualLoop`.
         rng: where ids and the length of each extension come from; a seeded one makes a run repeatable.
         lenient: take `negative_prompt` and `cfg_scale` and ignore them, as the live service seems to do; by default
             they are refused, as the specification says.
@@ -70,7 +71,7 @@ class Simulator:
         *,
         host: str = "127.0.0.1",
         port: int = 0,
-        clock: Callable[[], float] = time.time,
+        clock: Callable[[], float] = wall,
         rng: Random | None = None,
         lenient: bool = False,
         slots: int | None = None,

@@ -11,7 +11,7 @@ from fastapi import FastAPI
 from starlette.applications import Starlette
 from starlette.routing import Route
 
-from kling_async import Answer, AnyCallbackStore, CallbackStore, KlingClient, Task
+from kling_async import Answer, AnyCallbackStore, Callbacks, CallbackStore, KlingClient, Task
 from kling_async.simulator import Delivery, Posted, Simulator
 
 store: AnyCallbackStore = CallbackStore("callbacks.sqlite3")
@@ -35,7 +35,12 @@ async def lifespan(_: object) -> AsyncGenerator[None]:
 
 
 async def any_framework(body: bytes, headers: dict[str, str]) -> None:
-    assert_type(await kling.callbacks.receive(body, headers), Answer)
+    assert_type(kling.callbacks, Callbacks)
+    answer = await kling.callbacks.receive(body, headers)
+    assert_type(answer, Answer)
+    assert_type(answer.status, int)
+    assert_type(answer.body, bytes)
+    assert_type(answer.ok, bool)
     assert_type(kling.callbacks.verify(body, headers), Task)
     task = kling.callbacks.verify(body, headers)
     await later(task)

@@ -108,7 +108,9 @@ def scrubbed(text: str) -> str:
     return _SECRETS.sub("<secret>", text)
 
 
-_SECRETS = re.compile(r"""(?i:bearer\s+)\S+|\beyJ[\w-]+(?:\.[\w-]*)*|(?<=[\w/])\?[\w%-]+=[^\s"'<>]+""")
+_SECRETS = re.compile(
+    r"""(?<=://)[^\s/@"'<>]+(?=@)|(?i:bearer\s+)\S+|\beyJ[\w-]+(?:\.[\w-]*)*|(?<=[\w/])\?[\w%-]+=[^\s"'<>]+"""
+)
 
 
 def retry_after(headers: Mapping[str, str]) -> float | None:

@@ -36,6 +36,11 @@ class Call:
     about: Literal["create", "task", "list", "costs"] = "list"
     id: str | None = None
 
+    @property
+    def template(self) -> str:
+        """The path, with `{id}` where an id stands: the same for all calls of a kind."""
+        return self.target.partition("?")[0] if self.id is None else self.target.rpartition("/")[0] + "/{id}"
+
 
 def create_call(path: str, request: VideoExtendRequest | OmniVideoRequest, external_task_id: str) -> Call:
     """The call that creates a task under that external id. The request itself is left as it is."""

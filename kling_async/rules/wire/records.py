@@ -51,7 +51,7 @@ def read_tasks(envelope: Envelope) -> tuple[tuple[Task, ...], int]:
         MalformedResponse: the page is no list.
     """
     records = _records(envelope)
-    tasks = tuple([task for record in records if (task := _read_or_none(record)) is not None])
+    tasks = tuple([task for record in records if (task := _read_or_none(record, envelope)) is not None])
     return tasks, len(records) - len(tasks)
 
 
@@ -65,10 +65,12 @@ def read_wanted(
     Raises:
         MalformedResponse: the page is no list.
     """
-    return [_wanted(record, wanted, last) for record in _records(envelope)]
+    return [_wanted(record, envelope, wanted, last) for record in _records(envelope)]
 
 
-def _wanted(record: object, wanted: Callable[[str], bool], last: Callable[[str], Task | None]) -> Task | None:
+def _wanted(
+    record: object, envelope: Envelope, wanted: Callable[[str], bool], last: Callable[[str], Task | None]
+) -> Task | None:
     if not isinstance(record, dict):
         return None
     key: object = record.get("task_id")
@@ -79,7 +81,7 @@ def _wanted(record: object, wanted: Callable[[str], bool], last: Callable[[str],
         if not isinstance(key, str) or not wanted(key):
             return None
     known = last(key)
-    return known if known is not None and known.raw == record else _read_or_none(record)
+    return known if known is not None and known.raw == record else _read_or_none(record, envelope)
 
 
 def _records(envelope: Envelope) -> list[object]:
@@ -117,7 +119,7 @@ def _pack(record: object) -> ResourcePack:
     return _TELLING.structure(record, ResourcePack)
 
 
-def _read_or_none(record: object) -> Task | None:
+def _read_or_none(record: object, envelope: Envelope) -> Task | None:
     try:
         return usual_task(record)
     except NOT_USUAL:
@@ -125,7 +127,8 @@ def _read_or_none(record: object) -> Task | None:
     try:
         return _unusual_task(record)
     except Exception as error:
-        _log.info("a record of the list cannot be read: %s", "; ".join(cattrs.transform_error(error, path="task")))
+        why = "; ".join(cattrs.transform_error(error, path="task"))
+        _log.info("a record of the list cannot be read: %s, request id: %s", why, envelope.request_id)
         return None
 
 
@@ -175,7 +178,7 @@ def _unusual_task(record: object) -> Task:
         odd = {name for name in members.keys() & _OPTIONAL.keys() if not _fits(members[name], name)}
         if not odd:
             return _TELLING.structure(record, Task)
-        _log.info("members of a task's record cannot be read: %s", ", ".join(sorted(odd)))
+        _log.info("members of the record of task %.40s cannot be read: %s", members.get("id"), ", ".join(sorted(odd)))
         return _FROM_MEMBERS({name: value for name, value in members.items() if name not in odd}, Task)
 
 
