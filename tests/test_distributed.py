@@ -31,6 +31,7 @@ from kling_async import (
     TaskFailed,
     TaskStatus,
     VideoExtendRequest,
+    units_of,
 )
 from kling_async.distributed import PostgresBatch, Worker
 from kling_async.distributed import batch as batch_module
@@ -186,6 +187,25 @@ async def test_outcomes_come_in_order_where_that_is_wanted(url: str, simulator: 
 
 async def is_planned(batch: PostgresBatch) -> bool:
     return (await batch.states(MANY)).total() == len(MANY)
+
+
+async def test_what_a_run_would_do_and_what_it_cost_are_told(
+    url: str, kling: KlingClient, simulator: Simulator
+) -> None:
+    simulator.fail_next(message="no luck")
+    async with PostgresBatch(url) as batch, PostgresBatch(url, retry_failed=True) as anew:
+        assert [forecast.does for forecast in await batch.dry_run(ABC)] == ["create", "create", "create"]
+        async with working(url, kling, limit=1):
+            async for _ in batch.run(ABC):
+                pass
+        assert batch.units == units_of(
+            outcome.task for outcome in [o async for o in anew.outcomes(ABC)] if outcome.task
+        )
+        assert [forecast.does for forecast in await batch.dry_run(ABC)] == ["nothing", "nothing", "nothing"]
+        assert [forecast.does for forecast in await anew.dry_run(ABC)] == ["create", "nothing", "nothing"]
+        with pytest.raises(JournalError, match="job 'a' stands for another request"):
+            await batch.dry_run({"a": ABC["b"]})
+    assert len(simulator.accepted) == 3
 
 
 async def test_where_jobs_stand_is_told(url: str, kling: KlingClient) -> None:

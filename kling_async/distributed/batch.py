@@ -7,6 +7,7 @@ import uuid
 from collections import Counter
 from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Mapping
 from contextlib import AsyncExitStack
+from decimal import Decimal
 from types import TracebackType
 from typing import Self
 
@@ -14,6 +15,8 @@ from kling_async.distributed.database import Database
 from kling_async.distributed.journal import OUTCOMES, Planner, job_id
 from kling_async.distributed.schema import install
 from kling_async.errors import JournalError, RequestError
+from kling_async.models import Task, units_of
+from kling_async.rules.forecast import Forecast
 from kling_async.runtime.carry import Outcome, Request, check_jobs
 
 _LOOK_SECONDS = 5.0
@@ -39,6 +42,7 @@ class PostgresBatch:
         self._database.ears.append(self._hear)
         self._retry_failed = retry_failed
         self._readers: set[asyncio.Queue[str]] = set()
+        self._tasks: dict[str, Task] = {}
         self._planner: Planner | None = None
         self._stack = AsyncExitStack()
 
@@ -78,12 +82,26 @@ class PostgresBatch:
             RequestError: a key that is none, or comes twice; a request that is none.
             JournalError: a key stands for another request; or the database refuses. Outages are waited out.
         """
-        given = list(jobs.items() if isinstance(jobs, Mapping) else jobs)
-        check_jobs(given)
-        for key, _ in given:
-            if "\0" in key:
-                raise RequestError(f"key: {key!r} holds a null character, which PostgreSQL cannot keep")
-        return self._run(given)
+        return self._run(_checked(jobs))
+
+    async def dry_run(self, jobs: Mapping[str, Request] | Iterable[tuple[str, Request]]) -> list[Forecast]:
+        """What workers would do for each job now, in the order given. Nothing is planned.
+
+        Args:
+            jobs: as for `run`.
+
+        Raises:
+            RequestError, JournalError: as `run`.
+        """
+        return await self._open.foreseen(_checked(jobs), retry_failed=self._retry_failed)
+
+    @property
+    def units(self) -> Decimal:
+        """What the jobs cost whose outcomes were given so far, exact, as far as the vendor told; earlier runs included.
+
+        An attempt that failed and was made anew is not in it.
+        """
+        return units_of(self._tasks.values())
 
     async def _run(self, jobs: list[tuple[str, Request]]) -> AsyncGenerator[Outcome]:
         await self._open.plan(jobs, run=uuid.uuid4().hex, retry_failed=self._retry_failed)
@@ -143,6 +161,8 @@ class PostgresBatch:
             while pending:
                 for job, outcome in await self._open.outcomes(look_at):
                     del pending[job]
+                    if outcome.task is not None:
+                        self._tasks[outcome.key] = outcome.task
                     yield outcome
                 look_at = await _news(heard, pending) if pending else []
         finally:
@@ -151,6 +171,15 @@ class PostgresBatch:
     def _hear(self, id: str) -> None:
         for reader in self._readers:
             reader.put_nowait(id)
+
+
+def _checked(jobs: Mapping[str, Request] | Iterable[tuple[str, Request]]) -> list[tuple[str, Request]]:
+    given = list(jobs.items() if isinstance(jobs, Mapping) else jobs)
+    check_jobs(given)
+    for key, _ in given:
+        if "\0" in key:
+            raise RequestError(f"key: {key!r} holds a null character, which PostgreSQL cannot keep")
+    return given
 
 
 async def _news(heard: asyncio.Queue[str], pending: Mapping[str, None]) -> list[str]:

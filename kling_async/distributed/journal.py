@@ -20,6 +20,7 @@ from kling_async.distributed.database import Database
 from kling_async.distributed.engine import CHANGED, CHANNEL, MAKING, NOBODY, SAVING, enqueue
 from kling_async.distributed.records import path_of, plain, read_request, read_told, told, whole_request
 from kling_async.errors import ConfigurationError, JournalError
+from kling_async.rules.forecast import Forecast, doing
 from kling_async.rules.wire import journalled_task
 from kling_async.runtime.carry import Outcome, Request, noted, task_of
 from kling_async.runtime.journal import Entry, LeaseLost, external_id
@@ -88,10 +89,8 @@ class Planner:
             list(wanted),
         )
         found = {row["id"]: row for row in rows}
-        for job, (key, path, request, _) in wanted.items():
-            if (found[job]["path"], found[job]["request"]) != (path, request):
-                where = self._database.shown
-                raise JournalError(f"job {key!r} stands for another request in {where}; give this one another key")
+        for job, (key, *asked, _) in wanted.items():
+            self._check_same(key, asked, found[job])
         anew = {
             job: row["attempt"] if retry_failed and row["state"] == "failed" else 0
             for job, row in found.items()
@@ -106,6 +105,34 @@ class Planner:
         queued = [job for job in wanted if job in anew or not found[job]["over"]]
         ended = {job for job in queued if found[job]["state"] in _ENDED and not anew.get(job)}
         await enqueue(connection, queued, [SAVING if job in ended else MAKING for job in queued])
+
+    def _check_same(self, key: str, asked: list[str], row: asyncpg.Record) -> None:
+        if [row["path"], row["request"]] != asked:
+            where = self._database.shown
+            raise JournalError(f"job {key!r} stands for another request in {where}; give this one another key")
+
+    async def foreseen(self, jobs: Sequence[tuple[str, Request]], *, retry_failed: bool) -> list[Forecast]:
+        """What becomes of each job when it is planned now, in their order.
+
+        Raises:
+            JournalError: a key that stands for another request.
+        """
+        rows = await self._database.fetch(
+            "SELECT id, path, request, external_id, state, task, over AND error IS NULL AS done FROM kling_async.jobs"
+            " WHERE id = ANY($1)",
+            [job_id(key) for key, _ in jobs],
+        )
+        found = {row["id"]: row for row in rows}
+        return [self._foreseen(*job, found.get(job_id(job[0])), retry_failed=retry_failed) for job in jobs]
+
+    def _foreseen(self, key: str, request: Request, row: asyncpg.Record | None, *, retry_failed: bool) -> Forecast:
+        if row is None:
+            return Forecast(key, request, "create")
+        self._check_same(key, [path_of(request), plain(noted(request))], row)
+        task = None
+        if row["task"] is not None:
+            task = task_of(key, row["state"], row["task"], row["external_id"])
+        return Forecast(key, request, doing(row["state"], task, saved=row["done"], retry_failed=retry_failed), task)
 
     async def unknown(self, keys: Sequence[str]) -> list[str]:
         """Those keys that no job has."""

@@ -1,9 +1,10 @@
 """What a type checker knows of batches over many hosts."""
 
 from collections import Counter
+from decimal import Decimal
 from typing import assert_type
 
-from kling_async import KlingClient, Outcome, VideoExtendRequest
+from kling_async import Forecast, KlingClient, Outcome, VideoExtendRequest
 from kling_async.distributed import PostgresBatch, PostgresCallbackStore, Worker
 
 URL = "postgresql://kling@host/films"
@@ -17,6 +18,8 @@ async def enqueue() -> None:
         async for outcome in batch.outcomes(jobs, in_order=True):
             assert_type(outcome, Outcome)
         assert_type(await batch.states(jobs), Counter[str])
+        assert_type(await batch.dry_run(jobs), list[Forecast])
+        assert_type(batch.units, Decimal)
         await batch.set_limit(20)
         assert_type(batch.shown, str)
 
