@@ -537,6 +537,7 @@ async def test_stopped_worker_hands_over_what_is_in_flight(url: str, simulator: 
 
 
 async def test_cancelled_worker_hands_over_too(url: str, simulator: Simulator, kling: KlingClient) -> None:
+    simulator.engine._task_seconds = 1.0
     done = asyncio.ensure_future(outcomes(url, ABC))
     running = asyncio.create_task(Worker(url, kling, limit=3).run())
     await accepted(url, 3)
@@ -566,6 +567,7 @@ async def made(simulator: Simulator, times: int) -> bool:
 
 
 async def test_dead_workers_jobs_are_taken_over(url: str, simulator: Simulator, kling: KlingClient) -> None:
+    simulator.engine._task_seconds = 1.0
     done = asyncio.ensure_future(outcomes(url, ABC))
     async with working(url, kling):
         await accepted(url, 3)

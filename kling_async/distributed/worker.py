@@ -94,6 +94,7 @@ class Worker:
         """
         self._stop = asyncio.Event()
         async with self._database as database:
+            database.ears.clear()  # of an earlier run
             journal = await install(database)
             picker = Picker(database, self._work, limit=self._slots)
             self._journal = WorkerJournal(database, journal, picker.owner)
