@@ -30,7 +30,7 @@ from kling_async.rules.slots import limit_of
 from kling_async.runtime.batch import Batch
 from kling_async.runtime.callback_store import AnyCallbackStore
 from kling_async.runtime.callbacks import Callbacks
-from kling_async.runtime.carry import Step
+from kling_async.runtime.carry import AnyJournal, Carrier, Kind, Step
 from kling_async.runtime.download import Downloader, wanted_in
 from kling_async.runtime.hook import Hook
 from kling_async.runtime.journal import Journal
@@ -226,19 +226,32 @@ class KlingClient:
             on_step: called with a job's key and the step it has reached: `leased`, `intent` (on disk before anything is
                 sent), `accepted`, `ended`, `saved`.
         """
-        kinds = {
-            VideoExtendRequest.__name__: self.video_extend.kind,
-            OmniVideoRequest.__name__: self.omni_video.kind,
-        }
         return Batch(
             Journal(journal, self._transport.wall),
-            kinds,
+            self._kinds(),
             downloader=self._downloader,
             out=None if out is None else Path(out),
             timeout=timeout,
             retry_failed=retry_failed,
             on_step=on_step,
         )
+
+    def carrier(
+        self,
+        journal: AnyJournal,
+        *,
+        out: Path | None,
+        timeout: float | None,
+        on_step: Callable[[str, Step], None] | None,
+    ) -> Carrier:
+        """What carries out single jobs for a journal of another kind than a batch's; the rest is as for `batch`."""
+        return Carrier(journal, self._kinds(), self._downloader, out=out, timeout=timeout, on_step=on_step)
+
+    def _kinds(self) -> dict[str, Kind]:
+        return {
+            VideoExtendRequest.__name__: self.video_extend.kind,
+            OmniVideoRequest.__name__: self.omni_video.kind,
+        }
 
     async def download(
         self,

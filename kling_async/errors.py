@@ -340,7 +340,7 @@ class DownloadError(KlingError):
 class JournalError(KlingError):
     """A batch's journal cannot be used or written: what it should have noted first was not sent."""
 
-    advice = "Look at the file that the message names; it is never repaired or begun afresh on its own."
+    advice = "Look at the file or database that the message names; it is never repaired or begun afresh on its own."
     _tells_created = False
 
 

@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from pathlib import Path
 
 import pytest
+from postgres import Postgres, binaries
 from shell import SETTINGS, Shell, Vendor
 
 from kling_async import ApiKey, KlingClient, PollPolicy
@@ -71,3 +72,18 @@ def shell(
 ) -> Shell:
     """Runs commands on an account of the simulator."""
     return Shell(vendor, monkeypatch, capsys)
+
+
+@pytest.fixture(scope="session")
+def postgres() -> Iterator[Postgres]:
+    """A PostgreSQL server for all tests of one process."""
+    if binaries() is None:
+        pytest.skip("no PostgreSQL server is installed here")
+    with Postgres() as server:
+        yield server
+
+
+@pytest.fixture
+async def url(postgres: Postgres) -> str:
+    """A database of the test's own."""
+    return await postgres.new()

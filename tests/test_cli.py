@@ -35,7 +35,20 @@ from kling_async.cli.session import Session, advice, whereabouts
 from kling_async.events import OnEvent
 from kling_async.version import VERSION
 
-COMMANDS = ["extend", "chain", "omni", "batch", "wait", "download", "list", "show", "costs", "demo", "simulate"]
+COMMANDS = [
+    "extend",
+    "chain",
+    "omni",
+    "batch",
+    "worker",
+    "wait",
+    "download",
+    "list",
+    "show",
+    "costs",
+    "demo",
+    "simulate",
+]
 TASK = Task("t-1", TaskStatus.FAILED)
 README = Path(__file__).parent.parent / "README.md"
 

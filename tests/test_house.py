@@ -18,6 +18,7 @@ HOUSE = Path(kling_async.__file__).parent
 # From the roof down: a module may import from its own floor and from those below.
 FLOORS = (
     {"cli", "__main__", "testing", "pytest_plugin"},
+    {"distributed"},
     {""},  # the public names
     {"client"},
     {"extensions", "omni", "account"},
@@ -44,6 +45,8 @@ ROOMS = {
     "opentelemetry": ("otel",),
     "click": ("cli", "__main__"),
     "rich": ("cli", "__main__"),
+    "pgqueuer": ("distributed.engine",),
+    "asyncpg": ("distributed",),
     "pytest": ("pytest_plugin",),
 }
 NOT_IN_RULES = {"runtime", "aiohttp", "sqlite3", "asyncio", "time", "random", "os", "socket", "threading"}

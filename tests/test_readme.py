@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 import inspect
 import re
 from collections.abc import Awaitable, Callable
+from functools import partial
 from pathlib import Path
 from typing import cast
 
@@ -12,15 +14,16 @@ import pytest
 from test_plugin import run
 
 import kling_async
-from kling_async import APIError, KlingError, errors, spec
+from kling_async import APIError, KlingClient, KlingError, PollPolicy, errors, spec
 from kling_async.simulator import Simulator
 
 README = Path(__file__).parent.parent / "README.md"
 # Those for web frameworks are run in their frameworks, by tests of their own.
-MARKED = r"(?:<!-- (web: \w+|pytest) -->\n)?^```python\n(.*?)^```"
+MARKED = r"(?:<!-- (web: \w+|pytest|postgres: \w+) -->\n)?^```python\n(.*?)^```"
 BLOCKS = re.findall(MARKED, README.read_text("utf-8"), re.MULTILINE | re.DOTALL)
 EXAMPLES = [block for mark, block in BLOCKS if not mark]
 TESTS = [block for mark, block in BLOCKS if mark == "pytest"]
+BATCH, WORKER = (next(block for mark, block in BLOCKS if mark == f"postgres: {name}") for name in ("batch", "worker"))
 
 
 def title(example: str) -> str:
@@ -35,12 +38,7 @@ async def test_example_runs(
     monkeypatch.setenv("KLING_BASE_URL", simulator.url)
     monkeypatch.setenv("KLING_API_KEY", simulator.api_key)
     monkeypatch.chdir(tmp_path)
-    body, start = example.rstrip().rsplit("\n", 1)
-    assert start == "asyncio.run(main())"
-    names: dict[str, object] = {}
-    exec(compile(body, "README.md", "exec"), names)  # noqa: S102 - our own README
-    main = cast("Callable[[], Awaitable[None]]", names["main"])
-    await main()
+    await main_of(example)()
     answered = simulator.engine.refused.total() + len(simulator.accepted) + simulator.count("costs")
     assert answered or "simulated" in example, "the example did not talk to the simulator"
 
@@ -48,6 +46,35 @@ async def test_example_runs(
 @pytest.mark.parametrize("example", TESTS, ids=lambda example: re.findall(r"test_\w+", example)[0])
 def test_example_of_a_test_passes(example: str, tmp_path: Path) -> None:
     assert "1 passed" in (told := run(tmp_path, example)), told
+
+
+def main_of(example: str, **instead: object) -> Callable[[], Awaitable[None]]:
+    """The example's `main`; some of its names may mean something else."""
+    body, start = example.rstrip().rsplit("\n", 1)
+    assert start == "asyncio.run(main())"
+    names: dict[str, object] = {}
+    exec(compile(body, "README.md", "exec"), names)  # noqa: S102 - our own README
+    names.update(instead)
+    return cast("Callable[[], Awaitable[None]]", names["main"])
+
+
+@pytest.mark.real_time
+async def test_examples_of_many_machines_run_together(
+    url: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    quick = partial(KlingClient, polling=PollPolicy(interval=0.05))  # it would look once in five seconds
+    async with Simulator(task_seconds=0.1, submitted_seconds=0.05) as simulator:
+        monkeypatch.setenv("KLING_BASE_URL", simulator.url)
+        monkeypatch.setenv("KLING_API_KEY", simulator.api_key)
+        monkeypatch.setenv("KLING_POSTGRES", url)
+        monkeypatch.chdir(tmp_path)
+        working = asyncio.ensure_future(main_of(WORKER, KlingClient=quick)())
+        await main_of(BATCH)()
+        working.cancel()
+        await asyncio.wait({working})
+    lines = capsys.readouterr().out.splitlines()
+    assert sorted(lines[:20]) == sorted(f"film-{n} {tmp_path / 'films' / f'film-{n}.mp4'}" for n in range(20))
+    assert [line.split()[0] for line in lines[20:]] == [f"film-{n}" for n in range(20)]
 
 
 def test_there_are_examples() -> None:

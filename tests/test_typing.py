@@ -11,14 +11,14 @@ from types import ModuleType
 import pytest
 
 import kling_async
-from kling_async import simulator, testing
+from kling_async import distributed, simulator, testing
 
 SAMPLES = sorted((Path(__file__).parent / "typing").glob("*.py"))
 # What a simulator is made of: users meet it through `Simulator`.
 NOT_FOR_USERS = {"Engine"}
 # Public for the parts of the package, and no part of what users are told to call.
 WITHIN = {"failure_wait", "start", "stop", "spoil", "strikes", "open", "close", "add", "news", "jump", "wall", "time"}
-WITHIN |= {"kind", "run_in_executor", "shutdown_default_executor"}
+WITHIN |= {"kind", "carrier", "proxy_for", "run_in_executor", "shutdown_default_executor"}
 
 
 def used(texts: Iterable[str]) -> set[str]:
@@ -45,7 +45,7 @@ def calls(module: ModuleType) -> set[str]:
     )
 
 
-@pytest.mark.parametrize("module", [kling_async, simulator, testing], ids=lambda module: module.__name__)
+@pytest.mark.parametrize("module", [kling_async, distributed, simulator, testing], ids=lambda module: module.__name__)
 def test_every_public_call_is_in_a_sample(module: ModuleType) -> None:
     assert calls(module) - used(path.read_text("utf-8") for path in SAMPLES) == set()
 

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Sequence
+from decimal import Decimal
 from pathlib import Path
-from typing import Literal
+from typing import Literal, cast
 
 import attrs
 import click
@@ -12,15 +14,18 @@ import click
 from kling_async.cli import records, tables
 from kling_async.cli.exits import DONE, NOT_DONE
 from kling_async.cli.finding import EXTENSION, OMNI
+from kling_async.cli.hosts import distributed, shared
 from kling_async.cli.interrupt import carried
 from kling_async.cli.options import made_by, seconds, slotted, telling, text_of
 from kling_async.cli.session import Session
 from kling_async.cli.texts import number
 from kling_async.client import KlingClient
+from kling_async.models import Task, units_of
 from kling_async.requests import OmniVideoRequest, VideoExtendRequest
+from kling_async.rules.forecast import Forecast
 from kling_async.rules.jobs import read_jobs
 from kling_async.runtime.batch import Batch
-from kling_async.runtime.carry import Request, Step
+from kling_async.runtime.carry import Outcome, Request, Step
 
 Jobs = Sequence[tuple[str, Request]]
 
@@ -30,7 +35,8 @@ _SHOWN: dict[Step, str] = {"accepted": "running", "ended": "downloading"}
 
 @attrs.frozen
 class _Wishes:
-    journal: Path
+    journal: Path | None
+    postgres: str | None
     out: Path | None
     timeout: float | None
     retry_failed: bool
@@ -39,7 +45,8 @@ class _Wishes:
 
 @click.command(short_help="Extend many videos, once each, over crashes and reruns.")
 @click.argument("jobs", type=click.Path(exists=True, dir_okay=False, allow_dash=True))
-@click.option("--journal", type=click.Path(dir_okay=False, path_type=Path), required=True, help="Remembers the jobs.")
+@click.option("--journal", type=click.Path(dir_okay=False, path_type=Path), help="Remembers the jobs.")
+@shared("Remembers the jobs instead; workers carry them out.")
 @click.option("--out", type=click.Path(file_okay=False, path_type=Path), help="Folder for the films; made if missing.")
 @click.option("--format", "form", type=click.Choice(["jsonl", "csv"]), help="Left out: by the name of the file.")
 @made_by("The jobs are Omni-Video requests.")
@@ -53,7 +60,8 @@ def batch(
     session: Session,
     *,
     jobs: str,
-    journal: Path,
+    journal: Path | None,
+    postgres: str | None,
     out: Path | None,
     form: Literal["jsonl", "csv"] | None,
     omni: bool,
@@ -75,14 +83,28 @@ def batch(
       kling-async batch jobs.jsonl --journal run.sqlite3 --out films
       kling-async batch jobs.csv --journal run.sqlite3 --dry-run
       make-jobs | kling-async batch - --journal run.sqlite3 --json
+      kling-async batch jobs.jsonl --postgres postgresql://kling@db.example/kling
     """  # noqa: D301 - click reads the backspace
-    wanted = _read(jobs, form, omni=omni)
-    wishes = _Wishes(journal, out, timeout, retry_failed, slots)
+    wishes = _Wishes(journal, postgres, out, timeout, retry_failed, slots)
+    _check(wishes)
+    wanted, kind = _read(jobs, form, omni=omni), OMNI if omni else EXTENSION
     if dry_run:
         return carried(_foretold(session, wanted, wishes))
+    if postgres is not None:
+        return carried(_watched(session, wanted, wishes, postgres, kind))
     if out is not None:
         out.mkdir(parents=True, exist_ok=True)
-    return carried(_carried(session, wanted, wishes, OMNI if omni else EXTENSION))
+    return carried(_carried(session, wanted, wishes, kind))
+
+
+def _check(wishes: _Wishes) -> None:
+    if wishes.postgres is None:
+        if wishes.journal is None:
+            raise click.UsageError("one of --journal and --postgres is needed")
+        return
+    for name in ("journal", "out", "slots", "timeout"):
+        if getattr(wishes, name) is not None:
+            raise click.UsageError(f"--{name} does not go with --postgres, whose workers have their own")
 
 
 def _read(file: str, form: Literal["jsonl", "csv"] | None, *, omni: bool) -> Jobs:
@@ -92,14 +114,22 @@ def _read(file: str, form: Literal["jsonl", "csv"] | None, *, omni: bool) -> Job
 
 
 def _opened(kling: KlingClient, wishes: _Wishes, on_step: Callable[[str, Step], None] | None = None) -> Batch:
+    journal = cast("Path", wishes.journal)  # `_check` has seen to it
     return kling.batch(
-        wishes.journal, out=wishes.out, timeout=wishes.timeout, retry_failed=wishes.retry_failed, on_step=on_step
+        journal, out=wishes.out, timeout=wishes.timeout, retry_failed=wishes.retry_failed, on_step=on_step
     )
 
 
-async def _foretold(session: Session, jobs: Jobs, wishes: _Wishes) -> int:
+async def _forecasts(session: Session, jobs: Jobs, wishes: _Wishes) -> list[Forecast]:
+    if wishes.postgres is not None:
+        told: list[Forecast] = await distributed().foreseen(wishes.postgres, jobs, retry_failed=wishes.retry_failed)
+        return told
     async with session.client() as kling:
-        told = await _opened(kling, wishes).dry_run(jobs)
+        return await _opened(kling, wishes).dry_run(jobs)
+
+
+async def _foretold(session: Session, jobs: Jobs, wishes: _Wishes) -> int:
+    told = await _forecasts(session, jobs, wishes)
     if session.json:
         for one in told:
             session.screen.record(records.of_forecast(one))
@@ -124,6 +154,31 @@ async def _carried(session: Session, jobs: Jobs, wishes: _Wishes, kind: str) -> 
                     done += outcome.ok
                     board.over(outcome.key, outcome.task)
                     session.outcome(outcome, kind)
-    told = f"{done} of {len(jobs)} jobs are done, for {number(batch.units)} units"
-    session.screen.note(f"{told}." if done == len(jobs) else f"{told}; run it again to go on.")
-    return DONE if done == len(jobs) else NOT_DONE
+        return _told(session, done, len(jobs), batch.units)
+
+
+async def _watched(session: Session, jobs: Jobs, wishes: _Wishes, url: str, kind: str) -> int:
+    """The same, carried out by workers elsewhere."""
+    commands = distributed()
+    board, tasks = session.board(kind=kind, jobs=len(jobs), quiet=True), list[Task]()
+
+    def over(outcome: Outcome) -> None:
+        board.over(outcome.key, outcome.task)
+        session.outcome(outcome, kind)
+        tasks.extend(filter(None, [outcome.task]))
+
+    def moved(states: Counter[str]) -> None:
+        board.elsewhere = states["accepted"]
+
+    session.goes_on = session.same()
+    with board.shown():
+        done: int = await commands.watch_batch(
+            url, jobs, retry_failed=wishes.retry_failed, tell=session.screen.note, over=over, moved=moved
+        )
+    return _told(session, done, len(jobs), units_of(tasks))
+
+
+def _told(session: Session, done: int, jobs: int, units: Decimal) -> int:
+    told = f"{done} of {jobs} jobs are done, for {number(units)} units"
+    session.screen.note(f"{told}." if done == jobs else f"{told}; run it again to go on.")
+    return DONE if done == jobs else NOT_DONE

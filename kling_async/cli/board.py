@@ -40,6 +40,9 @@ class Board:
         usual: what to say while it is not known how long tasks take; empty for nothing.
         quiet: whether nothing is told where nobody looks.
         now: seconds, for what has passed.
+
+    Attributes:
+        elsewhere: how many more are under way, carried out by others.
     """
 
     def __init__(
@@ -60,6 +63,7 @@ class Board:
         self._rhythm = Rhythm(1.0)
         self._rows: dict[str, _Row] = {}
         self._over = 0
+        self.elsewhere = 0
         self._spinner = Spinner("dots", style="cyan")
 
     @contextmanager
@@ -118,9 +122,10 @@ class Board:
         return f"of the last tasks, most took {clock(usual[0])} to {clock(usual[1])}"
 
     def _head(self, width: int) -> Table:
-        waiting = (self._jobs or 0) - self._over - len(self._rows)
-        told = f"{self._over} of {self._jobs} ended, {len(self._rows)} under way"
-        told += f", {waiting} waiting" if waiting else ""
+        under_way = len(self._rows) + self.elsewhere
+        waiting = (self._jobs or 0) - self._over - under_way
+        told = f"{self._over} of {self._jobs} ended, {under_way} under way"
+        told += f", {waiting} waiting" if waiting > 0 else ""
         head = Table.grid(padding=(0, 1))
         head.add_row(self._bar(self._over, self._jobs, width), told, clock(self._now() - self._began))
         return head

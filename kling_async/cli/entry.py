@@ -14,6 +14,7 @@ import click
 from kling_async.cli import exits
 from kling_async.cli.batching import batch
 from kling_async.cli.chaining import chain
+from kling_async.cli.hosts import worker
 from kling_async.cli.looking import costs, list_, show
 from kling_async.cli.making import extend, omni
 from kling_async.cli.screen import Told
@@ -126,5 +127,5 @@ def main() -> None:
     """
 
 
-for _command in (extend, chain, omni, batch, wait, download, list_, show, costs, demo, simulate):
+for _command in (extend, chain, omni, batch, worker, wait, download, list_, show, costs, demo, simulate):
     main.add_command(_command)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import re
 import shlex
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Protocol
@@ -26,6 +27,8 @@ from kling_async.simulator import Simulator
 from kling_async.simulator.callbacks import is_near
 
 PROGRAM = "kling-async"
+
+_PASSWORD = re.compile(r"(?<=://)([^\s:/@]*):[^\s/@]*@")
 
 
 class Connect(Protocol):
@@ -84,7 +87,8 @@ class Session:
         place = self.arguments.index(click.get_current_context().info_name or "") + 1
         added = () if is_given else more
         typed = shlex.join([PROGRAM, *self.arguments[:place], *added, *self.arguments[place:]])
-        return lambda: typed
+        shown = _PASSWORD.sub(r"\1:***@", typed)
+        return lambda: shown
 
     def board(self, *, kind: str, jobs: int | None = None, quiet: bool = False) -> Board:
         """What shows things under way; see `Board`."""

@@ -157,7 +157,7 @@ class Carrier:
         """What carrying the job would do now; without an entry, no journal knows it."""
         if entry is None:
             return Forecast(key, request, "create")
-        task = None if entry.task is None else _task_of(entry)
+        task = None if entry.task is None else task_of(entry.key, entry.state, entry.task, entry.external_id)
         return Forecast(
             key, request, doing(entry.state, task, saved=self._is_saved(entry), retry_failed=retry_failed), task
         )
@@ -167,7 +167,7 @@ class Carrier:
         if entry.state in {"planned", "intent"}:
             job.task = await self._accepted(entry, job)
         else:
-            job.task = _task_of(entry)
+            job.task = task_of(entry.key, entry.state, entry.task, entry.external_id)
         if entry.state == "accepted":  # made by an earlier run, and in a slot of the account still
             self.kind(job.request).submitter.line.accepted(None, job.task)
         if entry.state == "succeeded":
@@ -260,12 +260,17 @@ class Carrier:
             self._on_step(key, step)
 
 
-def _task_of(entry: Entry) -> Task:
+def task_of(key: str, state: str, text: str | None, external_id: str) -> Task:
+    """The task as the journal has it.
+
+    Raises:
+        JournalError: it is damaged.
+    """
     try:
-        task = read_journalled_task(entry.task or "")
+        task = read_journalled_task(text or "")
     except Exception as error:
-        raise JournalError(f"job {entry.key!r} is {entry.state}, but its task in the journal is damaged") from error
-    return attrs.evolve(task, external_task_id=entry.external_id)
+        raise JournalError(f"job {key!r} is {state}, but its task in the journal is damaged") from error
+    return attrs.evolve(task, external_task_id=external_id)
 
 
 def noted(request: Request) -> str:

@@ -78,6 +78,12 @@ class Entry:
 _ENTRY = ", ".join(field.name for field in attrs.fields(Entry))
 
 
+def external_id(journal: str, key: str, attempt: int) -> str:
+    """The same for the same key in the same journal, whoever asks and whenever."""
+    digest = sha256(f"{journal}\0{key}".encode()).hexdigest()[:32]
+    return f"kling-async-{digest}" + (f"-{attempt}" if attempt > 1 else "")
+
+
 class Journal:
     """One journal file, open.
 
@@ -225,7 +231,7 @@ class Journal:
     def _planned(self, key: str, path: str, request: str) -> Entry:
         self._run(
             "INSERT INTO jobs (key, path, request, external_id) VALUES (?, ?, ?, ?) ON CONFLICT (key) DO NOTHING",
-            key, path, request, self._external_id(key, 1),
+            key, path, request, external_id(self._id, key, 1),
         )  # fmt: skip
         return self._same(self._entry(key), path, request)
 
@@ -258,11 +264,6 @@ class Journal:
     def _known(self, key: str, path: str, request: str) -> Entry | None:
         is_known = self._run("SELECT 1 FROM jobs WHERE key = ?", key)
         return self._same(self._entry(key), path, request) if is_known else None
-
-    def _external_id(self, key: str, attempt: int) -> str:
-        """The same for the same key in the same journal, whoever asks and whenever."""
-        digest = sha256(f"{self._id}\0{key}".encode()).hexdigest()[:32]
-        return f"kling-async-{digest}" + (f"-{attempt}" if attempt > 1 else "")
 
     def _entry(self, key: str) -> Entry:
         rows = self._run(f"SELECT {_ENTRY} FROM jobs WHERE key = ?", key)  # noqa: S608 - names of our own
@@ -331,7 +332,7 @@ class Journal:
         self._run(
             "UPDATE jobs SET attempt = ?, external_id = ?, state = 'planned', task = NULL, file = NULL"
             " WHERE key = ? AND owner = ? AND state = 'failed'",
-            attempt, self._external_id(key, attempt), key, self.owner,
+            attempt, external_id(self._id, key, attempt), key, self.owner,
         )  # fmt: skip
         return self._entry(key)
 
