@@ -800,6 +800,27 @@ async def test_who_may_not_set_it_up_is_told(url: str) -> None:
         await rows(url, "DROP ROLE stranger")
 
 
+def test_batch_and_worker_serve_one_loop_after_the_other(postgres: Postgres) -> None:
+    url = asyncio.run(postgres.new())
+    batch = PostgresBatch(url)
+    workers: list[Worker] = []
+
+    async def use(key: str) -> bool:
+        async with Simulator(task_seconds=0.1, submitted_seconds=0.05) as simulator, a_client(simulator) as kling:
+            worker = workers.pop() if workers else Worker(url, kling, limit=3)
+            worker._kling = kling
+            running = asyncio.create_task(worker.run())
+            async with batch:
+                ok = [outcome.ok async for outcome in batch.run(jobs(key))]
+            worker.stop()
+            await running
+            workers.append(worker)
+            return ok == [True]
+
+    assert asyncio.run(use("a"))
+    assert asyncio.run(use("b"))
+
+
 async def test_no_password_is_shown(url: str, kling: KlingClient) -> None:
     batch, worker = PostgresBatch(url), Worker(url, kling)
     for text in (repr(batch), repr(worker), batch.shown, worker.shown):

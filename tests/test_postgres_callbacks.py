@@ -90,6 +90,25 @@ async def test_it_can_be_closed_twice_and_used_again(store: PostgresCallbackStor
     assert PASSWORD not in repr(store)
 
 
+def test_it_serves_one_loop_after_the_other(postgres: Postgres) -> None:
+    store = PostgresCallbackStore(asyncio.run(postgres.new()))
+
+    async def use(name: str) -> list[str]:
+        reading = asyncio.create_task(store.news(""))
+        others = [asyncio.create_task(store.add(f"{name}-{number}", b"")) for number in range(3)]
+        await asyncio.gather(*others)
+        await reading
+        waiting = asyncio.create_task(store.news("1000"))
+        await asyncio.sleep(0.2)
+        waiting.cancel()
+        _, news = await store.news("")
+        await store.close()
+        return [delivery for delivery, _ in news]
+
+    assert sorted(asyncio.run(use("a"))) == ["a-0", "a-1", "a-2"]
+    assert len(asyncio.run(use("b"))) == 6
+
+
 async def test_database_that_is_not_there_is_told(url: str) -> None:
     with pytest.raises(JournalError):
         await PostgresCallbackStore(f"{url}-none").add("a", b"a")

@@ -96,3 +96,5 @@ class PostgresCallbackStore:
         if self._opened:
             self._opened = False
             await self._database.__aexit__(None, None, None)
+        # What somebody waited for belongs to the loop of then.
+        self._opening, self._heard = asyncio.Lock(), asyncio.Event()

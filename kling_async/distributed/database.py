@@ -80,14 +80,13 @@ class Database:
             JournalError: there is no such database, or it does not let us in.
             ConfigurationError: the URL cannot be read.
         """
-        self._hurried = False
-        self._seats = asyncio.Semaphore(_CONNECTIONS)
+        # Made anew: what somebody waited for belongs to the loop of then.
+        self._hurried, self._seats, self._hears = False, asyncio.Semaphore(_CONNECTIONS), asyncio.Event()
         try:
             self._idle.append(await self._connect())
         except (*_PASSING, asyncpg.PostgresError) as error:
             raise JournalError(f"{self.shown}: {error or type(error).__name__}") from error
         if self._channel is not None:
-            self._hears.clear()
             self._listening = asyncio.create_task(self._listen(self._channel), name="kling_async ear at PostgreSQL")
             try:
                 await self._hears.wait()

@@ -29,7 +29,7 @@ OUTCOMES = "kling_async_outcomes"
 CALLBACKS = "kling_async_callbacks"
 
 _ENDED = ("succeeded", "failed")
-_AT_ONCE = 500
+_AT_ONCE = 100
 _ENTRY = "key, path, request, attempt, external_id, state, task, file"
 
 
