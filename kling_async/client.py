@@ -29,13 +29,14 @@ from kling_async.rules.signatures import hidden
 from kling_async.rules.slots import limit_of
 from kling_async.runtime.batch import Batch
 from kling_async.runtime.callback_store import AnyCallbackStore
-from kling_async.runtime.callbacks import Callbacks, Ear
+from kling_async.runtime.callbacks import Callbacks
 from kling_async.runtime.carry import Step
 from kling_async.runtime.download import Downloader, wanted_in
 from kling_async.runtime.hook import Hook
 from kling_async.runtime.journal import Journal
 from kling_async.runtime.network import Network
 from kling_async.runtime.pool import SessionPool
+from kling_async.runtime.questions import Ear
 from kling_async.runtime.tracing import Tracing
 from kling_async.runtime.transport import Transport
 

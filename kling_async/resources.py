@@ -41,9 +41,9 @@ class TaskResource:
         self._transport = transport
         self._path = path
         self._waiter = Waiter(transport, path, polling)
-        self._line = Line(slots, self._waiter, draw=transport.draw)
         read = read_limit if slots.read_packs and slots.limit is None else None
-        self._submitter = Submitter(transport, path, self._line, new_id=new_id, read_limit=read)
+        self._line = Line(slots, self._waiter, draw=transport.draw, read_limit=read)
+        self._submitter = Submitter(transport, path, self._line, new_id=new_id)
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} {self._path}, {self._waiter!r}, {self._line!r}>"

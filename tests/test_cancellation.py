@@ -339,7 +339,7 @@ CONTROLS = {
     "a slot": ("create, in line", Slots, "left"),
     "a turn": ("create, in line", Line, "left"),
     "a place in the pool": ("create", asyncio.Semaphore, "release"),
-    "a poller": ("wait", Waiter, "_unlisten"),
+    "a poller": ("wait", Waiter, "unlisten"),
     "a half film": ("download", Path, "unlink"),
 }
 

@@ -12,17 +12,16 @@ from typing import TYPE_CHECKING, TypeVar
 import attrs
 
 from kling_async import spec
-from kling_async.errors import ConfigurationError, KlingError, NotFound, WebhookError
+from kling_async.errors import ConfigurationError, WebhookError
 from kling_async.events import CallbackOutcome
 from kling_async.models import Task, TaskStatus
-from kling_async.rules.callbacks import REFUSED, TAKEN, TRY_LATER, Alarm, Answer, Hints, Memory, Verdict, refused_unread
+from kling_async.rules.callbacks import REFUSED, TAKEN, TRY_LATER, Alarm, Answer, Memory, Verdict, refused_unread
 from kling_async.rules.signatures import Callback, Verifier, as_bytes
-from kling_async.rules.wire import read_task, task_call
 from kling_async.rules.wire.callbacks import read_callback
 from kling_async.runtime.handlers import Handler, Handlers
+from kling_async.runtime.questions import Ear, Questions, Settle
 from kling_async.runtime.receivers import CallbackApp, answered
 from kling_async.runtime.transport import Transport
-from kling_async.runtime.waiter import Waiter
 
 if TYPE_CHECKING:
     from aiohttp import web
@@ -38,26 +37,17 @@ _ID_LETTERS = 64  # of the vendor's ids, which have 18 digits (observed)
 _Handler = TypeVar("_Handler", bound=Handler)
 
 
-@attrs.frozen
-class Ear:
-    """Who hears of tasks of one kind, and where to ask for one."""
-
-    path: str
-    waiter: Waiter
-
-
 @attrs.define(eq=False)
 class _Here:
     """What belongs to one event loop.
 
     Attributes:
-        queries: under way because of hints.
+        questions: asked because of hints.
         listener: hears what other workers received.
     """
 
     loop: asyncio.AbstractEventLoop
-    hints: Hints
-    queries: set[asyncio.Task[None]] = attrs.field(factory=set)
+    questions: Questions
     listener: asyncio.Task[None] | None = None
 
 
@@ -263,31 +253,9 @@ class Callbacks:
         self._tell("hint")
         return TAKEN
 
-    def _ask_soon(
-        self, id: str, ears: Sequence[Ear], settle: Callable[[str, Task], None], *, limited: bool = True
-    ) -> None:
-        """A query for a task, `limited`: one of the few for tasks of which nobody here knows."""
-        here = self._here_and_now()
-        wait = here.hints.due(id, self._now(), limited=limited)
-        if wait is None:
+    def _ask_soon(self, id: str, ears: Sequence[Ear], settle: Settle, *, limited: bool = True) -> None:
+        if not self._here_and_now().questions.ask_soon(id, ears, settle, limited=limited):
             self.counts["hints without a query"] += 1
-            return
-        query = here.loop.create_task(self._ask(id, ears, settle, wait), name="kling_async query for a callback")
-        here.queries.add(query)
-        query.add_done_callback(here.queries.discard)
-
-    async def _ask(self, id: str, ears: Sequence[Ear], settle: Callable[[str, Task], None], wait: float) -> None:
-        await asyncio.sleep(wait)
-        for ear in ears:
-            try:
-                task = read_task(await self._transport.read_once(task_call(ear.path, id)))
-            except NotFound:
-                continue
-            except KlingError as error:
-                _log.info("a query because of a callback failed: %s", error)
-                return
-            settle(ear.path, task)
-            return
 
     def _settle_hint(self, path: str, task: Task) -> None:
         # Absorbed, not heard: posts that anybody may have sent must not make polling rarer.
@@ -354,7 +322,7 @@ class Callbacks:
         """What belongs to the running loop; what an earlier one left behind went with it."""
         loop = asyncio.get_running_loop()
         if self._here is None or self._here.loop is not loop:
-            self._here = _Here(loop, Hints(self._spacing))
+            self._here = _Here(loop, Questions(self._transport, self._spacing))
             self._refusals, self._faults = Alarm(), Alarm()
         return self._here
 
@@ -363,7 +331,7 @@ class Callbacks:
         here, self._here = self._here, None
         ours = set[asyncio.Task[None]]()
         if here is not None and here.loop is asyncio.get_running_loop():
-            ours = {*here.queries, *filter(None, [here.listener])}
+            ours = {*here.questions.under_way, *filter(None, [here.listener])}
         for task in ours:
             task.cancel()
         await self._handlers.close()

@@ -7,7 +7,8 @@ import copy
 import functools
 import itertools
 import logging
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from datetime import datetime
 from math import isinf
 
@@ -32,10 +33,19 @@ class Line:
     Tasks that nobody waits for are polled for too, but only while somebody stands in line for their slots.
     """
 
-    def __init__(self, policy: SlotPolicy, waiter: Waiter, *, draw: Callable[[], float]) -> None:
+    def __init__(
+        self,
+        policy: SlotPolicy,
+        waiter: Waiter,
+        *,
+        draw: Callable[[], float],
+        read_limit: Callable[[], Awaitable[int | None]] | None = None,
+    ) -> None:
         self._policy = policy
         self._waiter = waiter
         self._draw = draw
+        self._read_limit = read_limit  # until it was read
+        self._reading = asyncio.Lock()
         self._numbers = itertools.count()
         self._loop: asyncio.AbstractEventLoop | None = None
         self.closings = 0
@@ -55,11 +65,6 @@ class Line:
     def __repr__(self) -> str:
         return f"<Line {self.slots!r}>"
 
-    def give(self, limit: int) -> None:
-        """Sets the limit, when it was read somewhere."""
-        self._policy = attrs.evolve(self._policy, limit=limit)
-        self.slots.give(limit)
-
     async def enter(self, *, deadline: float | None, queued: Queued | None = None) -> int:
         """A ticket, when its turn to send has come. It must come back by `accepted`, `again` or `left`.
 
@@ -71,11 +76,31 @@ class Line:
             ConcurrencyLimited: no slot became free before `deadline`.
             AuthenticationError, AccountError, AddressNotAllowed: another create was refused, and so would this one be.
         """
+        if self._read_limit is not None:
+            with suppress(TimeoutError):  # what that means is told below
+                await self._take_limit(self._read_limit, deadline)
         self._belong()
         ticket = next(self._numbers)
         self.slots.join(ticket)
         await self._turn_of(ticket, deadline, queued)
         return ticket
+
+    async def _take_limit(self, read: Callable[[], Awaitable[int | None]], deadline: float | None) -> None:
+        """Reads the limit, once; those behind wait for that, so the order is kept."""
+        if not self._reading.locked():
+            self._reading = asyncio.Lock()  # a lock that somebody waited for belongs to the loop of then
+        async with asyncio.timeout_at(deadline), self._reading:
+            if self._read_limit is None:
+                return
+            try:
+                limit = await read()
+            except KlingError as error:
+                limit = None
+                _log.warning("the account's packs could not be read (%s); the limit will be learnt", error.in_brief)
+            self._read_limit = None
+            if limit is not None:
+                self._policy = attrs.evolve(self._policy, limit=limit)
+                self.slots.give(limit)
 
     def _belong(self) -> None:
         """To the running loop: what another one left behind can neither be woken nor freed by us."""

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping, MutableMapping
-from typing import cast
+from typing import TYPE_CHECKING, cast
 
 import attrs
-from aiohttp import web
 
 from kling_async import spec
 from kling_async.rules.callbacks import TOO_LARGE, Answer, refused_unread
+
+if TYPE_CHECKING:
+    from aiohttp import web
 
 TakeIn = Callable[[bytes, Mapping[str, str]], Awaitable[Answer]]
 Message = MutableMapping[str, object]
@@ -24,6 +26,8 @@ async def answered(request: web.Request, take_in: TakeIn) -> web.Response:
     if answer is None:
         body = await _read(request)
         answer = TOO_LARGE if body is None else await take_in(body, request.headers)
+    from aiohttp import web  # noqa: PLC0415 - whoever gave us the request has it; everybody else does without
+
     return web.Response(status=answer.status, body=answer.body, headers=answer.headers)
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import os
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
 from functools import lru_cache
@@ -26,7 +25,8 @@ from kling_async.errors import (
 from kling_async.policies import RetryPolicy
 from kling_async.rules.pace import Pace, Spacing
 from kling_async.rules.retry import RetrySchedule
-from kling_async.rules.wire import Call, Envelope, Response, read_envelope, scrubbed, server_time
+from kling_async.rules.wire import Call, Envelope, Response, read_envelope, server_time
+from kling_async.runtime.foreign import bare, is_final, told
 from kling_async.runtime.hook import Hook
 from kling_async.runtime.pool import Body, Purpose, SessionPool, Share
 from kling_async.runtime.tracing import Attempt, Tracing
@@ -35,7 +35,6 @@ from kling_async.spec import COSTS_MAX_REQUESTS_PER_SECOND, TOKEN_TIME_CODES
 _log = logging.getLogger("kling_async")
 
 _BODY_MAX_BYTES = 8 * 1024 * 1024  # a page of 500 tasks has about half a MiB
-_CAUSES_MAX = 20  # of one error; no chain that anybody builds is longer, unless it bites its tail
 
 
 @attrs.define
@@ -284,12 +283,12 @@ class Transport:
                     return self._heard(answer, await _body(answer))
         except Exception as error:  # a TraceConfig or a session of a user's may raise anything
             raise TransportError(
-                "the client was closed before the answer came" if share.closed else _told(error, until - began),
+                "the client was closed before the answer came" if share.closed else told(error, until - began),
                 sent=body is None or body.left,
-                worth_retrying=not _is_final(error),
+                worth_retrying=not is_final(error),
                 host=self.host,
                 attempts=1,
-            ) from (_bare(error) if share.is_direct else None)
+            ) from (bare(error) if share.is_direct else None)
 
     def _heard(self, answer: aiohttp.ClientResponse, body: bytes) -> Response:
         """What arrived, without our secrets, should it echo them."""
@@ -300,22 +299,6 @@ class Transport:
         unsaid = self._signer.unsaid(location.encode("utf-8", "surrogateescape"))
         headers["Location"] = unsaid.decode("utf-8", "surrogateescape")
         return Response(answer.status, headers, self._signer.unsaid(body))
-
-
-def _is_final(error: Exception) -> bool:
-    if isinstance(error, aiohttp.ClientHttpProxyError):
-        return error.status in {401, 403, 407}
-    return isinstance(error, aiohttp.ClientConnectorCertificateError | aiohttp.InvalidURL)
-
-
-def _bare(error: Exception) -> Exception:
-    """The error and its causes without their frames, which hold what was on the wire."""
-    link: BaseException | None = error
-    for _ in range(_CAUSES_MAX):
-        if link is not None:
-            link.__traceback__ = None
-            link = link.__cause__ or link.__context__
-    return error
 
 
 @lru_cache(maxsize=4096)
@@ -347,19 +330,3 @@ async def _in_parts(answer: aiohttp.ClientResponse) -> bytes:
             raise aiohttp.ClientPayloadError(f"the answer is larger than {_BODY_MAX_BYTES} bytes")
         chunks.append(chunk)
     return chunks[0] if len(chunks) == 1 else b"".join(chunks)
-
-
-def _told(error: Exception, budget: float) -> str:
-    """What happened, in words of ours with the library's behind them."""
-    if isinstance(error, TimeoutError):
-        return f"no answer within {budget:.1f} s"
-    if isinstance(error, aiohttp.ClientConnectorError) and not isinstance(error, aiohttp.ClientSSLError):
-        number = error.os_error.errno
-        reason = os.strerror(number) if number is not None and number > 0 else str(error.os_error)
-        proxy = "the proxy " if isinstance(error, aiohttp.ClientProxyConnectionError) else ""
-        return f"cannot connect to {proxy}{error.host}:{error.port}: {reason}"
-    if isinstance(error, aiohttp.ClientHttpProxyError):
-        return f"the proxy refuses to connect: it answered {error.status}"
-    if isinstance(error, aiohttp.ClientConnectorError):
-        return f"cannot connect: {scrubbed(str(error))[:200]}"
-    return f"the connection broke: {type(error).__name__}: {scrubbed(str(error))[:200]}"
