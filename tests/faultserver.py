@@ -6,15 +6,11 @@ import asyncio
 import json
 import socket
 import ssl
-import struct
 from collections.abc import Mapping
-from contextlib import suppress
-from types import TracebackType
 from typing import Literal, Self
 
 import attrs
-
-_NO_LINGER = struct.pack("ii", 1, 0)  # closing sends RST
+from listening import NO_LINGER, Listening
 
 
 @attrs.frozen(kw_only=True)
@@ -46,17 +42,13 @@ class Received:
 
 
 @attrs.define(eq=False)
-class FaultServer:
+class FaultServer(Listening):
     """Plays one act for each request, in order; the last one again and again."""
 
     acts: list[Act]
     received: list[Received] = attrs.field(factory=list, init=False)
-    connections: int = attrs.field(default=0, init=False)
     sent: int = attrs.field(default=0, init=False)  # bytes that the other side took, or the sockets between
-    port: int = attrs.field(default=0, init=False)
     tls: ssl.SSLContext | None = None
-    _server: asyncio.Server | None = attrs.field(default=None, init=False)
-    _at_work: set[asyncio.Task[None]] = attrs.field(factory=set, init=False)
 
     @classmethod
     def of(cls, *acts: Act, tls: ssl.SSLContext | None = None) -> Self:
@@ -66,34 +58,10 @@ class FaultServer:
     def url(self) -> str:
         return f"{'https' if self.tls else 'http'}://127.0.0.1:{self.port}"
 
-    async def __aenter__(self) -> Self:
-        self._server = await asyncio.start_server(self._connected, "127.0.0.1", 0, ssl=self.tls)
-        self.port = self._server.sockets[0].getsockname()[1]
-        return self
+    def certificate(self) -> ssl.SSLContext | None:
+        return self.tls
 
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        assert self._server is not None
-        self._server.close()
-        for task in self._at_work:
-            task.cancel()
-        await asyncio.gather(*self._at_work, return_exceptions=True)
-        await asyncio.sleep(0)  # transports close their sockets one turn after abort()
-
-    async def _connected(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        self.connections += 1
-        task = asyncio.current_task()
-        assert task is not None
-        self._at_work.add(task)
-        try:
-            with suppress(ConnectionError, asyncio.IncompleteReadError):
-                await self._play(reader, writer)
-        finally:
-            writer.transport.abort()
-            self._at_work.discard(task)
-
-    async def _play(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    async def converse(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         begun = b""
         while True:
             act = self.acts[0] if len(self.acts) == 1 else self.acts.pop(0)
@@ -128,7 +96,7 @@ class FaultServer:
 
     async def _end(self, act: Act, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         if act.then == "reset":
-            writer.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _NO_LINGER)
+            writer.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, NO_LINGER)
         elif act.then == "silence":
             while await reader.read(65_536):  # until the other side gives up
                 pass

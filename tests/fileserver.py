@@ -10,16 +10,13 @@ import socket
 import struct
 import termios
 from collections.abc import Callable
-from contextlib import suppress
 from pathlib import Path
-from types import TracebackType
-from typing import Self
 
 import attrs
+from listening import NO_LINGER, Listening
 
 _PERIOD = 1_048_573  # prime, so that no block of a download begins where another one did
 _BASE = random.Random(1).randbytes(_PERIOD)  # noqa: S311 - the same film each time
-_NO_LINGER = struct.pack("ii", 1, 0)  # closing sends RST
 _BLOCK = 256 * 1024
 
 
@@ -53,7 +50,7 @@ class Asked:
 
 
 @attrs.define(eq=False)
-class FileServer:
+class FileServer(Listening):
     """Serves one film under every path.
 
     Attributes:
@@ -77,46 +74,15 @@ class FileServer:
     first: list[bytes | None] = attrs.field(factory=list)
     shows: Callable[[str], str] = lambda head: head
     asked: list[Asked] = attrs.field(factory=list, init=False)
-    connections: int = attrs.field(default=0, init=False)
-    _server: asyncio.Server | None = attrs.field(default=None, init=False)
-    _at_work: set[asyncio.Task[None]] = attrs.field(factory=set, init=False)
-
-    @property
-    def url(self) -> str:
-        assert self._server is not None
-        return f"http://127.0.0.1:{self._server.sockets[0].getsockname()[1]}"
 
     @property
     def sent(self) -> int:
         """Bytes of the film, over all requests."""
         return sum(asked.sent for asked in self.asked)
 
-    async def __aenter__(self) -> Self:
-        self._server = await asyncio.start_server(self._connected, "127.0.0.1", 0)
-        return self
-
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        assert self._server is not None
-        self._server.close()
-        for task in self._at_work:
-            task.cancel()
-        await asyncio.gather(*self._at_work, return_exceptions=True)
-        await asyncio.sleep(0)
-
-    async def _connected(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        self.connections += 1
-        task = asyncio.current_task()
-        assert task is not None
-        self._at_work.add(task)
-        try:
-            with suppress(ConnectionError, asyncio.IncompleteReadError):
-                while await self._served(reader, writer):
-                    pass
-        finally:
-            writer.transport.abort()
-            self._at_work.discard(task)
+    async def converse(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        while await self._served(reader, writer):
+            pass
 
     async def _served(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> bool:
         """Whether the connection is good for another request."""
@@ -160,7 +126,7 @@ class FileServer:
             return True
         self.break_times -= 1
         await _taken(writer)
-        writer.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _NO_LINGER)
+        writer.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, NO_LINGER)
         return False
 
 

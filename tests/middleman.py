@@ -10,14 +10,11 @@ import asyncio
 import itertools
 import re
 import socket
-import struct
-from contextlib import suppress
-from types import TracebackType
-from typing import Literal, Self
+from typing import Literal
 
 import attrs
+from listening import NO_LINGER, Listening
 
-_NO_LINGER = struct.pack("ii", 1, 0)  # closing sends RST
 _OWN_ID = re.compile(rb'("external_task_id": ?")([^"]*)')
 _ASKED = re.compile(rb"^(GET /v1/videos/video-extend/)([^ ?]+)")
 
@@ -49,7 +46,7 @@ _NONE = Mishap()
 
 
 @attrs.define(eq=False)
-class Middleman:
+class Middleman(Listening):
     """Listens between a client and the vendor at `target`.
 
     With `anonymous`, the vendor never sees an external id twice, nor is it ever asked for one that it knows.
@@ -58,51 +55,11 @@ class Middleman:
     target: int
     anonymous: bool = False
     mishaps: list[Mishap] = attrs.field(factory=list, init=False)
-    port: int = attrs.field(default=0, init=False)
-    _server: asyncio.Server | None = attrs.field(default=None, init=False)
-    _at_work: set[asyncio.Task[None]] = attrs.field(factory=set, init=False)
     _aliases: itertools.count[int] = attrs.field(factory=lambda: itertools.count(1), init=False)
 
-    @property
-    def url(self) -> str:
-        return f"http://127.0.0.1:{self.port}"
-
-    async def open(self) -> None:
-        """Listens, from the second time on at the same port."""
-        if self._server is None:
-            self._server = await asyncio.start_server(self._connected, "127.0.0.1", self.port)
-            self.port = self._server.sockets[0].getsockname()[1]
-
-    def shut(self) -> None:
-        """Refuses new connections; those that are open stay."""
-        if self._server is not None:
-            self._server.close()
-            self._server = None
-
-    async def __aenter__(self) -> Self:
-        await self.open()
-        return self
-
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.shut()
-        for task in self._at_work:
-            task.cancel()
-        await asyncio.gather(*self._at_work, return_exceptions=True)
-        await asyncio.sleep(0)  # transports close their sockets one turn after abort()
-
-    async def _connected(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        task = asyncio.current_task()
-        assert task is not None
-        self._at_work.add(task)
-        try:
-            with suppress(ConnectionError, asyncio.IncompleteReadError):
-                while await self._relay(reader, writer):
-                    pass
-        finally:
-            writer.transport.abort()
-            self._at_work.discard(task)
+    async def converse(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        while await self._relay(reader, writer):
+            pass
 
     async def _relay(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> bool:
         """One exchange; whether the connection lives on."""
@@ -116,7 +73,7 @@ class Middleman:
         if mishap.then == "keep" and (is_whole or mishap.instead is not None) and mishap.deliver is None:
             return True
         if mishap.then == "reset":
-            writer.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _NO_LINGER)
+            writer.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, NO_LINGER)
         else:
             writer.close()
         return False

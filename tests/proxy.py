@@ -5,17 +5,15 @@ from __future__ import annotations
 import asyncio
 import base64
 import re
-from contextlib import suppress
-from types import TracebackType
-from typing import Self
 
 import attrs
+from listening import Listening
 
 _REFUSED = b"HTTP/1.1 407 Proxy Authentication Required\r\nContent-Length: 0\r\n\r\n"
 
 
 @attrs.define(eq=False)
-class Proxy:
+class Proxy(Listening):
     """Listens, and leads everybody to one port of this machine, whatever name they ask for.
 
     Attributes:
@@ -27,9 +25,6 @@ class Proxy:
     target: int
     password: str | None = None
     heads: list[str] = attrs.field(factory=list, init=False)
-    port: int = attrs.field(default=0, init=False)
-    _server: asyncio.Server | None = attrs.field(default=None, init=False)
-    _at_work: set[asyncio.Task[None]] = attrs.field(factory=set, init=False)
 
     @property
     def url(self) -> str:
@@ -41,33 +36,7 @@ class Proxy:
         """What was shown to the proxy itself, or to anybody through it in the clear."""
         return [line for head in self.heads for line in head.split("\r\n") if "authorization" in line.lower()]
 
-    async def __aenter__(self) -> Self:
-        self._server = await asyncio.start_server(self._connected, "127.0.0.1", 0)
-        self.port = self._server.sockets[0].getsockname()[1]
-        return self
-
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        assert self._server is not None
-        self._server.close()
-        for task in self._at_work:
-            task.cancel()
-        await asyncio.gather(*self._at_work, return_exceptions=True)
-        await asyncio.sleep(0)
-
-    async def _connected(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        task = asyncio.current_task()
-        assert task is not None
-        self._at_work.add(task)
-        try:
-            with suppress(ConnectionError, asyncio.IncompleteReadError):
-                await self._serve(reader, writer)
-        finally:
-            writer.transport.abort()
-            self._at_work.discard(task)
-
-    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    async def converse(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         head = (await reader.readuntil(b"\r\n\r\n")).decode("latin-1")
         self.heads.append(head)
         if self.password is not None:

@@ -175,6 +175,19 @@ def too_long(house: Path) -> list[str]:
     return [name for name, path in modules(house).items() if len(path.read_text("utf-8").splitlines()) > MOST_LINES]
 
 
+def import_map(house: Path) -> str:
+    """What imports what, a line a room from the roof down. Installed, the pytest plugin stands beside the house."""
+    rooms = {module.partition(".")[0] for module in modules(house)} - {"", "pytest_plugin"}
+    return "\n".join(
+        f"{room:<12} -> {' '.join(sorted(_own_imports(house, room))) or 'nothing of ours'}"
+        for room in sorted(rooms, key=lambda room: (len(FLOORS) if room == TOWER else floor(room), room))
+    )
+
+
+def _own_imports(house: Path, room: str) -> set[str]:
+    return {one.room.partition(".")[0] for one in imports(house) if one.own and within(one.by, (room,))} - {room, ""}
+
+
 # The laws.
 
 

@@ -21,6 +21,7 @@ import pytest
 
 from kling_async import JournalError, RequestError
 from kling_async.runtime import journal as module
+from kling_async.runtime import owners
 from kling_async.runtime.journal import LEASE_SECONDS, Entry, Journal, LeaseLost
 
 JOBS = [("a", "/path", '{"video_id": "v"}'), ("b", "/path", '{"video_id": "w"}')]
@@ -693,14 +694,14 @@ async def test_lease_taken_between_the_look_and_the_hand_is_not_taken_again(
     two: Two, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     one, other = two
-    monkeypatch.setattr(module, "_is_dead", lambda _: True)
+    monkeypatch.setattr(module, "is_dead", lambda _: True)
     await one.lease("a")
 
     def stolen(owner: str) -> bool:
         ask(one.path, "UPDATE jobs SET owner = 'somebody:1:x'")
         return True
 
-    monkeypatch.setattr(module, "_is_dead", stolen)
+    monkeypatch.setattr(module, "is_dead", stolen)
     assert await other.lease("a") is None
 
 
@@ -717,13 +718,13 @@ def dead_process() -> int:
 
 async def test_dead_owner_on_this_machine_is_followed_at_once(two: Two) -> None:
     one, other = two
-    await owned_by(one, f"{module._machine()}:{dead_process()}:x")
+    await owned_by(one, f"{owners.machine()}:{dead_process()}:x")
     assert await other.lease("a") is not None
 
 
 async def test_living_owner_on_this_machine_is_respected(two: Two) -> None:
     one, other = two
-    await owned_by(one, f"{module._machine()}:{os.getppid()}:x")
+    await owned_by(one, f"{owners.machine()}:{os.getppid()}:x")
     assert await other.lease("a") is None
 
 
@@ -732,7 +733,7 @@ async def test_owner_whom_we_may_not_signal_is_respected(two: Two, monkeypatch: 
         raise PermissionError
 
     one, other = two
-    await owned_by(one, f"{module._machine()}:1:x")
+    await owned_by(one, f"{owners.machine()}:1:x")
     monkeypatch.setattr(os, "kill", not_allowed)
     assert await other.lease("a") is None
 
@@ -748,4 +749,4 @@ def test_machine_without_proc_is_its_host(monkeypatch: pytest.MonkeyPatch) -> No
         raise FileNotFoundError
 
     monkeypatch.setattr(os, "stat", no_proc)
-    assert module._machine().endswith("/0")
+    assert owners.machine().endswith("/0")

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import cast
 
 import pytest
+from test_house import HOUSE, import_map
 from test_plugin import run
 
 import kling_async
@@ -124,6 +125,16 @@ def test_vendor_code_table_is_that_of_the_code() -> None:
 
 def test_other_errors_table_is_that_of_the_code() -> None:
     assert section("other errors") == other_errors()
+
+
+def test_the_map_of_imports_is_that_of_the_code() -> None:
+    assert section("imports").strip("`\n") == import_map(HOUSE)
+
+
+def test_what_is_named_as_a_test_is_one() -> None:
+    named = set(re.findall(r"`(?:tests/)?(\w+\.py)`", README.read_text("utf-8").partition("**When not")[0]))
+    assert len(named) >= 15
+    assert [name for name in sorted(named) if not (README.parent / "tests" / name).is_file()] == []
 
 
 def test_a_changed_table_would_be_noticed() -> None:

@@ -64,7 +64,9 @@ def demo(session: Session, *, out: Target, seconds: int, task_seconds: float) ->
       kling-async demo
       kling-async demo --seconds 20 --task-seconds 2 --out short.mp4
     """  # noqa: D301 - click reads the backspace
-    return carried(_shown(session, out, seconds, task_seconds))
+    code = carried(_shown(session, out, seconds, task_seconds))
+    session.screen.note(f"It is in {Path(out.given).resolve()}: open it in any player.")
+    return code
 
 
 async def _shown(session: Session, out: Target, seconds: int, task_seconds: float) -> int:
@@ -73,7 +75,4 @@ async def _shown(session: Session, out: Target, seconds: int, task_seconds: floa
     async with KlingClient.simulated(simulator, polling=polling) as kling:
         session.screen.note(f"Simulator at {simulator.url}, built in: no account, no money, no real films.")
         chain = kling.video_extend.extend_to(_SOURCE, seconds=seconds, prompts=_PROMPTS)
-        code = await walked(session, kling, chain, out, Board(session.screen))
-    place = Path(out.given).absolute()  # noqa: ASYNC240 - it only asks for the folder that this runs in
-    session.screen.note(f"It is in {place}: open it in any player.")
-    return code
+        return await walked(session, kling, chain, out, Board(session.screen))

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import os
-import socket
 import sqlite3
 import uuid
 from collections.abc import Callable, Iterable, Sequence
@@ -21,6 +20,7 @@ from typing import TypeVar
 import attrs
 
 from kling_async.errors import JournalError, RequestError
+from kling_async.runtime.owners import is_dead, new_owner
 
 _T = TypeVar("_T")
 
@@ -95,7 +95,7 @@ class Journal:
         if "\0" in os.fspath(path):
             raise RequestError("journal: holds a null character, which no file's name can")
         self.path = Path(path).absolute()  # no name means memory or a URI to SQLite then, and no chdir matters
-        self.owner = f"{_machine()}:{os.getpid()}:{uuid.uuid4().hex}"
+        self.owner = new_owner()
         self._wall = wall
         self._thread: ThreadPoolExecutor | None = None
         self._database: sqlite3.Connection | None = None
@@ -282,7 +282,7 @@ class Journal:
     def _lease(self, key: str, now: float) -> Entry | None:
         rows = self._run("SELECT owner FROM jobs WHERE key = ? AND leased_until > ?", key, now)
         holder = str(rows[0][0]) if rows else self.owner
-        if holder != self.owner and not _is_dead(holder):
+        if holder != self.owner and not is_dead(holder):
             return None
         taken = self._run(
             "UPDATE jobs SET owner = ?, leased_until = ?"
@@ -351,27 +351,3 @@ def _appear(new: Path, path: Path) -> None:
             os.fsync(folder)
         finally:
             os.close(folder)
-
-
-def _machine() -> str:
-    """Where process numbers mean the same: a host, or a container on it."""
-    try:
-        space = os.stat("/proc/self/ns/pid").st_ino  # noqa: PTH116 - a link into the kernel, not a file to follow
-    except OSError:
-        space = 0
-    return f"{socket.gethostname()}/{space}"
-
-
-def _is_dead(owner: str) -> bool:
-    """Whether a lease's owner is known to have died: a process of this machine that is no more.
-
-    A number that another process bears by now only means that the lease is waited out.
-    """
-    machine, number, _ = owner.rsplit(":", 2)
-    if os.name != "posix" or machine != _machine():
-        return False
-    try:
-        os.kill(int(number), 0)
-    except OSError as error:
-        return isinstance(error, ProcessLookupError)  # that we may not signal it means that it lives
-    return False
