@@ -2,26 +2,26 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import random
 import time
 import uuid
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import AsyncExitStack
 from datetime import UTC, datetime, timedelta
-from functools import partial
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Literal, Self, overload
+from typing import TYPE_CHECKING, Self
 
 from kling_async import spec
 from kling_async.account import Account
-from kling_async.checks import base_address, origin_of
+from kling_async.checks import base_address, origin_of, refusal
 from kling_async.credentials import AccessKey, ApiKey, Credentials, Signer, credentials_from
-from kling_async.errors import ConfigurationError, KlingError, NotFound
+from kling_async.errors import ConfigurationError
 from kling_async.events import OnEvent
 from kling_async.extensions import VideoExtend
-from kling_async.models import Task, Video
+from kling_async.films import Films
 from kling_async.omni import OmniVideo
 from kling_async.policies import DEFAULT_WAIT_SECONDS, DownloadPolicy, PollPolicy, PoolLimits, RetryPolicy, SlotPolicy
 from kling_async.requests import OmniVideoRequest, VideoExtendRequest
@@ -31,7 +31,7 @@ from kling_async.runtime.batch import Batch
 from kling_async.runtime.callback_store import AnyCallbackStore
 from kling_async.runtime.callbacks import Callbacks
 from kling_async.runtime.carry import AnyJournal, Carrier, Kind, Step
-from kling_async.runtime.download import Downloader, wanted_in
+from kling_async.runtime.download import Downloader
 from kling_async.runtime.hook import Hook
 from kling_async.runtime.journal import Journal
 from kling_async.runtime.network import Network
@@ -48,7 +48,7 @@ def _new_id() -> str:
     return f"kling-async-{uuid.uuid4().hex}"
 
 
-class KlingClient:
+class KlingClient(Films):
     """The Kling API for one account, in one process.
 
     Nothing is done at construction: build it outside of a loop, use it in two `asyncio.run`s, one after the other.
@@ -111,6 +111,12 @@ class KlingClient:
         except ConfigurationError as error:
             del webhook_secrets
             raise error.with_traceback(None) from None
+        for name, policy, kind in (
+            ("retry", retry, RetryPolicy), ("polling", polling, PollPolicy), ("pool", pool, PoolLimits),
+            ("slots", slots, SlotPolicy), ("downloads", downloads, DownloadPolicy), ("network", network, Network),
+        ):  # fmt: skip
+            if not isinstance(policy, kind):
+                raise refusal(name, policy, f"a {kind.__name__}", error=ConfigurationError)
         if credentials is None:
             credentials = credentials_from(os.environ)
         if not isinstance(credentials, ApiKey | AccessKey):
@@ -149,6 +155,7 @@ class KlingClient:
         slots: SlotPolicy = SlotPolicy(),
         downloads: DownloadPolicy = DownloadPolicy(),
         on_event: OnEvent | None = None,
+        tracing: Tracing | None = None,
     ) -> Self:
         """A client of the embedded simulator, on loopback and by its clock: no account, no money, no network.
 
@@ -156,17 +163,19 @@ class KlingClient:
         Before and after, while the simulator does not run, every call raises `ConfigurationError`.
 
         Args:
-            simulator: one of yours, with its own options; `None` makes one whose tasks take two seconds.
+            simulator: one of yours, with its own options; `None` makes one whose tasks take two seconds, and whose
+                callbacks are signed.
             retry: default: as for any client, but a create whose answer was lost is asked for within half a second.
             polling: default: every quarter of a second.
             pool: as for any client.
             slots: as for any client.
             downloads: as for any client.
             on_event: as for any client.
+            tracing: as for any client.
         """
         from kling_async.simulator import Simulator  # noqa: PLC0415 - the tower is climbed only when asked for
 
-        simulator = simulator or Simulator()
+        simulator = simulator or Simulator(webhook_secret=Simulator.webhook_secret)
         client = cls(
             ApiKey(simulator.api_key),
             base_url="http://127.0.0.1",
@@ -178,6 +187,7 @@ class KlingClient:
             downloads=downloads,
             wall=lambda: simulator.engine.now,
             on_event=on_event,
+            tracing=tracing,
         )
         client._simulator = simulator
         client._aim(simulator.url if simulator.running else "")
@@ -253,98 +263,12 @@ class KlingClient:
             OmniVideoRequest.__name__: self.omni_video.kind,
         }
 
-    async def download(
-        self,
-        video: Video | Task,
-        path: str | os.PathLike[str],
-        *,
-        progress: Callable[[int, int | None], None] | None = None,
-    ) -> Path:
-        """The path, where the whole film is now; a file that stood there is replaced.
-
-        The film is written to `<path>.part` and renamed when it is whole. What breaks off goes on where it was, also in
-        a later call or another process, if the film's host can prove that it is the same film still. Hosts are https
-        ones at public addresses (or the API's own origin); no credentials are sent there.
-
-        Args:
-            video: a succeeded task, for its first video; or a video. A URL of a task that has gone is asked for anew.
-            path: the file to write; its folder must exist.
-            progress: called as the film arrives with the bytes that are there, and how many there will be (`None` while
-                that is not known). What it raises ends the download.
-
-        Raises:
-            RequestError: the video has no https URL of a public host, or the path is a folder.
-            NoVideo: the task has no video (yet).
-            DownloadError: the task ended more than 30 days ago (`expired`), or the film could not be fetched or
-                written; the message says what is kept of it.
-            ClientClosed: the client was closed meanwhile; likewise.
-        """
-        again = partial(self._seen_again, video) if isinstance(video, Task) else None
-        return await self._downloader.fetch(video, path, again=again, progress=progress)
-
-    @overload
-    async def download_all(
-        self,
-        tasks: Iterable[Task],
-        folder: str | os.PathLike[str],
-        *,
-        name: Callable[[Task], str] | None = ...,
-        progress: Callable[[Task, int, int | None], None] | None = ...,
-        return_exceptions: Literal[False] = ...,
-    ) -> list[Path]: ...
-    @overload
-    async def download_all(
-        self,
-        tasks: Iterable[Task],
-        folder: str | os.PathLike[str],
-        *,
-        name: Callable[[Task], str] | None = ...,
-        progress: Callable[[Task, int, int | None], None] | None = ...,
-        return_exceptions: Literal[True],
-    ) -> list[Path | KlingError]: ...
-    async def download_all(
-        self,
-        tasks: Iterable[Task],
-        folder: str | os.PathLike[str],
-        *,
-        name: Callable[[Task], str] | None = None,
-        progress: Callable[[Task, int, int | None], None] | None = None,
-        return_exceptions: bool = False,
-    ) -> list[Path] | list[Path | KlingError]:
-        """The films of many tasks in a folder, as paths in the order given. `PoolLimits.files` bounds how many at once.
-
-        A file that stands there under a task's name is fetched again and replaced, as by `download`.
-
-        Args:
-            tasks: succeeded tasks, each for its first video.
-            folder: where to; it must exist.
-            name: the file name for a task, such as `lambda task: f"{task.external_task_id}.mp4"`. What could leave the
-                folder, or what some system refuses, is made plain. `None`: your own id or the vendor's, and `.mp4`.
-            progress: as for `download`, with the task in front.
-            return_exceptions: false raises the first error, and leaves the others for a later call; true fetches what
-                can be fetched and puts each error in its task's place.
-
-        Raises:
-            RequestError: what is no task, a folder that does not exist, or two tasks with the same name: nothing was
-                fetched.
-            as `download`.
-        """
-        wanted = wanted_in(Path(folder), tasks, name=name, again=self._seen_again, progress=progress)
-        return await self._downloader.fetch_all(wanted, return_exceptions=return_exceptions)
-
-    async def _seen_again(self, task: Task) -> Task:
-        """The task as it is now. It does not tell of which kind it is, but only extensions have a parent."""
-        kinds = (self.video_extend, self.omni_video) if task.parent_video else (self.omni_video, self.video_extend)
-        try:
-            return await kinds[0].get(task.id)
-        except NotFound:
-            return await kinds[1].get(task.id)
-
     async def __aenter__(self) -> Self:
         if self._simulator is not None:
             if not self._simulator.running:
                 await self._simulator.start()
                 self._started_simulator = True
+                self._transport.loop = asyncio.get_running_loop()
             self._aim(self._simulator.url)
         await self.callbacks.open()
         return self
@@ -362,7 +286,7 @@ class KlingClient:
         # Last in, first out; a cancellation on the way does not keep the rest from being closed.
         async with AsyncExitStack() as stack:
             if self._simulator is not None and self._started_simulator:
-                self._started_simulator = False
+                self._started_simulator, self._transport.loop = False, None
                 self._aim("")
                 stack.push_async_callback(self._simulator.stop)
             stack.push_async_callback(self._pool.close)

@@ -6,11 +6,12 @@ import asyncio
 import functools
 import uuid
 from collections.abc import Callable, Coroutine
-from typing import TYPE_CHECKING, Final, Literal, Never, ParamSpec, TypeVar, cast
+from typing import TYPE_CHECKING, Literal, Never, ParamSpec, TypeVar, cast
 
 from kling_async.checks import refusal
 from kling_async.rules.signatures import hidden
 from kling_async.simulator.callbacks import newer, signed
+from kling_async.simulator.engine import WEBHOOK_SECRET
 from kling_async.simulator.virtual import VirtualLoop, wall
 from kling_async.simulator.wire import dump
 
@@ -19,9 +20,6 @@ if TYPE_CHECKING:
     from kling_async.simulator.wire import JSON
 
 __all__ = ["WEBHOOK_SECRET", "VirtualLoop", "signed_callback", "virtual_time", "wall"]
-
-WEBHOOK_SECRET: Final = "whsec_c2ltdWxhdGVkLXdlYmhvb2stc2VjcmV0LW9mLTMyLWI="  # noqa: S105 -- of simulators alone
-"""What the simulator of the fixture `kling_simulator` signs its callbacks with."""
 
 _P = ParamSpec("_P")
 _T = TypeVar("_T")

@@ -967,3 +967,9 @@ async def test_wrong_credentials_are_asked_with_once(simulator: Simulator, path:
         outcomes = await run(kling, path, jobs(*map(str, range(30))))
     assert {type(outcome.error) for outcome in outcomes.values()} == {AuthenticationError}
     assert simulator.count("create") == 1
+
+
+@pytest.mark.parametrize("given", [["a"], [("a",)], [7]])
+async def test_what_is_no_pair_of_key_and_request_is_refused(kling: KlingClient, path: Path, given: Any) -> None:
+    with pytest.raises(RequestError, match=r"jobs: .*must be a mapping of requests by key"):
+        kling.batch(path).run(given)

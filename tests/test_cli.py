@@ -255,7 +255,7 @@ def test_another_key_is_3(shell: Shell, monkeypatch: pytest.MonkeyPatch) -> None
 
 
 def test_error_of_the_system_names_its_file(shell: Shell) -> None:
-    Path("jobs.jsonl").touch()
+    Path("jobs.jsonl").write_text('{"key": "a", "video_id": "original-video-id"}', "utf-8")
     said = shell("batch", "jobs.jsonl", "--journal", "run.sqlite3", "--out", "jobs.jsonl/films")
     assert (said.code, said.err) == (1, ["Error: jobs.jsonl/films: Not a directory"])
 

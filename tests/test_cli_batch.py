@@ -11,9 +11,13 @@ import time
 from contextlib import closing, suppress
 from pathlib import Path
 
+import click
 import pytest
 from shell import IMPATIENT, Shell, module
 from test_cli_making import endless, interrupt_at
+
+from kling_async.cli.batching import batch
+from kling_async.cli.session import Session
 
 JOBS = '{"key": "a", "video_id": "original-video-id"}\n{"key": "b", "video_id": "original-video-id", "mode": "pro"}\n'
 OMNI = {
@@ -72,10 +76,20 @@ def test_omni_jobs(shell: Shell) -> None:
     assert (record["kind"], record["status"]) == ("omni-video", "succeed")
 
 
-def test_an_empty_file_is_done(shell: Shell) -> None:
-    Path("jobs.jsonl").write_text("", "utf-8")
+@pytest.mark.parametrize("text", ["", "\n\n"])
+def test_a_file_without_jobs_is_wrong_usage_and_leaves_no_journal(shell: Shell, text: str) -> None:
+    Path("jobs.jsonl").write_text(text, "utf-8")
     said = shell(*BATCH)
-    assert (said.code, said.err[-1]) == (0, "0 of 0 jobs are done, for 0 units.")
+    assert said.code == 2
+    assert "there is no job in it" in said.err[-1]
+    assert not Path("run.sqlite3").exists()
+
+
+def test_what_goes_on_from_standard_input_says_so() -> None:
+    session = Session(["batch", "-", "--journal", "run.sqlite3"])
+    with click.Context(batch, info_name="batch"):
+        again = session.same()
+    assert again() == "... (the same lines) | kling-async batch - --journal run.sqlite3"
 
 
 def test_a_job_that_is_not_done_is_1(shell: Shell) -> None:
@@ -121,7 +135,7 @@ def test_a_dry_run_sends_nothing_and_makes_no_journal(shell: Shell) -> None:
     before = shell.simulator.engine.requests.total()
     said = shell(*BATCH, "--dry-run", "--out", "films")
     assert (said.code, said.out) == (0, ["a\tcreate\toriginal-video-id\t\t\t", "b\tcreate\toriginal-video-id\t\tpro\t"])
-    assert said.err[-1] == "2 of 2 jobs may be paid. Nothing was sent."
+    assert said.err[-1] == "2 create: 2 of 2 jobs may be paid. Nothing was sent."
     assert shell.simulator.engine.requests.total() == before
     assert not Path("run.sqlite3").exists()
     assert not Path("films").exists()

@@ -9,6 +9,7 @@ from collections.abc import Callable
 from datetime import UTC, datetime, timedelta, timezone
 from decimal import Decimal
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -369,6 +370,13 @@ async def test_costs_take_times_of_any_zone(kling: KlingClient) -> None:
 def test_base_url_with_the_calls_own_path_is_refused() -> None:
     with pytest.raises(ConfigurationError, match="ends in /v1"):
         KlingClient(ApiKey("key"), base_url="https://api-singapore.klingai.com/v1/")
+
+
+@pytest.mark.parametrize("name", ["retry", "polling", "pool", "slots", "downloads", "network"])
+def test_what_is_no_policy_is_refused(name: str) -> None:
+    given: dict[str, Any] = {name: 5}
+    with pytest.raises(ConfigurationError, match=rf"{name}: 5 \(int\) is not allowed; it must be a \w+"):
+        KlingClient(ApiKey("key"), **given)
 
 
 def test_base_url_can_be_read() -> None:

@@ -46,6 +46,11 @@ async def test_without_a_journal_every_job_is_a_create_and_no_journal_is_made(
     assert simulator.engine.requests.total() == 0
 
 
+async def test_a_folder_that_is_not_there_is_refused_as_by_a_run(kling: KlingClient, tmp_path: Path) -> None:
+    with pytest.raises(JournalError, match="there is no folder"):
+        await kling.batch(tmp_path / "nowhere" / "run.sqlite3").dry_run(JOBS)
+
+
 async def test_no_jobs_have_no_forecast(kling: KlingClient, path: Path) -> None:
     assert await kling.batch(path).dry_run({}) == []
 

@@ -21,6 +21,7 @@ FLOORS = (
     {"distributed"},
     {""},  # the public names
     {"client"},
+    {"films"},
     {"extensions", "omni", "account"},
     {"resources"},
     {"runtime"},

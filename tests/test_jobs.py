@@ -84,7 +84,7 @@ GOOD = '{"key": "a", "video_id": "v"}\n'
         ("[1]", "line 2: must be a JSON object"),
         ('{"video_id": "v"}', "line 2: key: is missing"),
         ('{"key": "", "video_id": "v"}', "line 2: key: is missing"),
-        ('{"key": 7, "video_id": "v"}', "line 2: key: is missing"),
+        ('{"key": 7, "video_id": "v"}', "line 2: key: 7 (int) is not allowed; it must be a text"),
         ('{"key": "b"}', "line 2: video_id"),
         ('{"key": "b", "video_id": "v", "cfg_scale": 1}', "line 2: cfg_scale"),
         ('{"key": "b", "video_id": 5}', "line 2: video_id"),
@@ -101,7 +101,7 @@ def test_bad_json_line_is_named(line: str, told: str) -> None:
 @pytest.mark.parametrize(
     ("text", "told"),
     [
-        ("a,v\nb,w\n", "line 2: key: is missing"),
+        ("a,v\nb,w\n", "line 1: the head has no 'key'; its names stand between commas"),
         ("key,video_id\na,v,surplus\n", "line 2: has more cells than the head"),
         ("key,video_id\na\n", "line 2: video_id"),
         ('key,video_id\na,"v" w\n', "line 2: is no CSV"),

@@ -343,7 +343,9 @@ async def test_folder_is_refused(tmp_path: Path) -> None:
 
 
 async def test_folder_that_is_not_there_is_refused(tmp_path: Path) -> None:
-    assert "unable to open" in await refusal(tmp_path / "nowhere" / "run.sqlite3")
+    assert f"there is no folder {tmp_path / 'nowhere'} for run.sqlite3" in await refusal(
+        tmp_path / "nowhere" / "run.sqlite3"
+    )
 
 
 async def test_link_to_nothing_is_refused(tmp_path: Path) -> None:

@@ -5,6 +5,7 @@ What a client does in one process at close, in a second loop and after a fork is
 
 from __future__ import annotations
 
+import asyncio
 import os
 import signal
 import subprocess
@@ -13,6 +14,8 @@ import textwrap
 from pathlib import Path
 
 import pytest
+
+from kling_async import ConfigurationError, KlingClient
 
 HEAD = """
 import asyncio, gc, logging, os, signal, sys
@@ -196,3 +199,29 @@ CONTROLS = {
 @pytest.mark.parametrize("program", CONTROLS.values(), ids=CONTROLS.keys())
 def test_program_that_leaves_something_says_so(program: str, tmp_path: Path) -> None:
     assert said(program, tmp_path) != ""
+
+
+def test_a_simulated_client_of_another_loop_says_so() -> None:
+    """As by a fixture of one loop, for a test on another; it would wait for a simulator that cannot answer."""
+    kling = KlingClient.simulated()
+    with asyncio.Runner() as outer:
+        outer.run(kling.__aenter__())
+        with asyncio.Runner() as inner, pytest.raises(ConfigurationError, match="entered in another event loop"):
+            inner.run(kling.video_extend.get("t-1"))
+        outer.run(kling.close())
+
+
+def test_a_simulated_client_answers_in_one_loop_after_the_other() -> None:
+    kling = KlingClient.simulated()
+
+    async def ask() -> int:
+        async with kling:
+            return len((await kling.video_extend.list()).tasks)
+
+    assert [asyncio.run(ask()) for _ in range(2)] == [0, 0]
+
+
+async def test_the_callbacks_of_a_simulated_client_are_signed() -> None:
+    async with KlingClient.simulated() as kling:
+        assert "signed" in repr(kling.callbacks)
+        assert "unsigned" not in repr(kling.callbacks)

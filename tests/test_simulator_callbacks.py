@@ -220,11 +220,26 @@ async def test_script_can_change_while_it_runs(ear: Ear) -> None:
     assert ear.statuses == ["succeed"]
 
 
+def _task_of(simulator: Simulator, posted: Posted) -> int:
+    return [accepted.task_id for accepted in simulator.accepted].index(posted.task_id)
+
+
+async def test_no_two_runs_share_an_id() -> None:
+    """Who keeps the ids that it has seen, in a file say, must not take another run's for repetitions."""
+    seen: list[set[str]] = []
+    for _ in range(2):
+        async with vendor(Delivery()) as simulator:
+            await carried_out(simulator, "http://localhost:1/", tasks=5, seconds=100.0)
+            seen.append({posted.id for posted in simulator.posted})
+    assert len(seen[0]) == 15
+    assert not seen[0] & seen[1]
+
+
 async def test_same_seed_is_the_same_run() -> None:
-    async def run(seed: int) -> list[str]:
+    async def run(seed: int) -> list[tuple[int, str]]:
         async with vendor(Delivery(lose=0.5, copies=2, shuffle=20.0, seed=seed)) as simulator:
             await carried_out(simulator, "http://localhost:1/", tasks=5, seconds=100.0)
-            return [posted.id for posted in simulator.posted]
+            return [(_task_of(simulator, posted), posted.status) for posted in simulator.posted]
 
     assert await run(1) == await run(1)
     assert await run(1) != await run(2)

@@ -138,6 +138,17 @@ async def test_handlers_run_behind_the_answer(example: tuple[str, KlingClient]) 
 
 
 @pytest.mark.parametrize("example", ["fastapi"], indirect=True)
+async def test_error_is_told_in_http(example: tuple[str, KlingClient], vendor: Simulator) -> None:
+    url, _ = example
+    wrong = url.replace("kling/callback", "extend/no-such-video")
+    async with aiohttp.ClientSession() as session, session.post(wrong) as response:
+        told = await response.json()
+    assert response.status == 422
+    assert told["created"] == "no"
+    assert "video_id no-such-video does not exist" in told["error"]
+
+
+@pytest.mark.parametrize("example", ["fastapi"], indirect=True)
 async def test_request_that_waits_is_answered_when_the_vendor_calls(
     example: tuple[str, KlingClient], vendor: Simulator
 ) -> None:

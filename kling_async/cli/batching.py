@@ -88,6 +88,8 @@ def batch(
     wishes = _Wishes(journal, postgres, out, timeout, retry_failed, slots)
     _check(wishes)
     wanted, kind = _read(jobs, form, omni=omni), OMNI if omni else EXTENSION
+    if not wanted:
+        raise click.BadParameter("there is no job in it", param_hint="JOBS")
     if dry_run:
         return carried(_foretold(session, wanted, wishes))
     if postgres is not None:
@@ -135,7 +137,9 @@ async def _foretold(session: Session, jobs: Jobs, wishes: _Wishes) -> int:
             session.screen.record(records.of_forecast(one))
     else:
         tables.forecasts(session.screen, told)
-    session.screen.note(f"{sum(one.may_pay for one in told)} of {len(told)} jobs may be paid. Nothing was sent.")
+    counts = ", ".join(f"{count} {does}" for does, count in Counter(one.does for one in told).items())
+    paid = sum(one.may_pay for one in told)
+    session.screen.note(f"{counts}: {paid} of {len(told)} jobs may be paid. Nothing was sent.")
     return DONE
 
 

@@ -184,6 +184,8 @@ def text_of(file: str, option: str) -> str:
         click.BadParameter: there is no such file, or it is not UTF-8.
     """
     try:
+        if file == "-" and sys.stdin.isatty():
+            click.echo("Reading from the terminal, up to Ctrl-D ...", err=True)
         content = sys.stdin.buffer.read() if file == "-" else Path(file).read_bytes()
         return content.decode("utf-8-sig")
     except OSError as error:

@@ -27,8 +27,8 @@ class Screen:
 
     @property
     def front(self) -> Console | None:
-        """Where somebody looks; `None` where nobody does."""
-        return next((console for console in (self.out, self.err) if console.is_terminal), None)
+        """Where somebody looks; `None` where nobody does, or where it is somebody else who writes there."""
+        return self.out if self.out.is_terminal else None
 
     def result(self, text: str | Text) -> None:
         """One line for who asked."""

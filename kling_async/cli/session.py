@@ -87,7 +87,8 @@ class Session:
         place = self.arguments.index(click.get_current_context().info_name or "") + 1
         added = () if is_given else more
         typed = shlex.join([PROGRAM, *self.arguments[:place], *added, *self.arguments[place:]])
-        shown = _PASSWORD.sub(r"\1:***@", typed)
+        again = "... (the same lines) | " if "-" in self.arguments else ""
+        shown = again + _PASSWORD.sub(r"\1:***@", typed)
         return lambda: shown
 
     def board(self, *, kind: str, jobs: int | None = None, quiet: bool = False) -> Board:

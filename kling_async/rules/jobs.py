@@ -8,6 +8,7 @@ import json
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Literal, TypeVar
 
+from kling_async.checks import refusal
 from kling_async.errors import RequestError
 from kling_async.requests import OmniVideoRequest, VideoExtendRequest
 
@@ -39,8 +40,10 @@ def read_jobs(text: str, form: Literal["jsonl", "csv"], kind: type[_R]) -> list[
 
 
 def _job(members: Mapping[str, object], kind: type[_R]) -> tuple[str, _R]:
-    key = members.get(KEY)
-    if not isinstance(key, str) or not key:
+    key = members.get(KEY, "")
+    if not isinstance(key, str):
+        raise refusal(KEY, key, "a text that names the job for good")
+    if not key:
         raise RequestError(f"{KEY}: is missing; it must be a text that names the job for good")
     return key, kind.from_dict({name: value for name, value in members.items() if name != KEY})
 
@@ -52,7 +55,9 @@ def _json_lines(text: str) -> Iterator[tuple[int, Mapping[str, object]]]:
         try:
             members = json.loads(line)
         except (ValueError, RecursionError):
-            raise RequestError(f"line {number}: is no JSON") from None
+            raise RequestError(
+                f"line {number}: is no JSON (CSV is read from a file named .csv, or by --format csv)"
+            ) from None
         if not isinstance(members, dict):
             raise RequestError(f'line {number}: must be a JSON object such as {{"key": "a", "video_id": "..."}}')
         yield number, members
@@ -71,6 +76,8 @@ def _csv_lines(text: str) -> Iterator[tuple[int, Mapping[str, object]]]:
 
 
 def _check_head(names: Sequence[str]) -> None:
+    if names and KEY not in names:
+        raise RequestError(f"line 1: the head has no {KEY!r}; its names stand between commas")
     for place, name in enumerate(names):
         if name in names[:place]:
             raise RequestError(f"line 1: the head has {name!r} twice")

@@ -295,7 +295,11 @@ def check_jobs(jobs: list[tuple[str, Request]]) -> None:
         RequestError: a key that is none, or comes twice; a request that is none, or bears an id of its own.
     """
     seen: set[str] = set()
-    for key, request in jobs:
+    given: list[object] = list(jobs)
+    for job in given:
+        if not isinstance(job, tuple) or len(job) != 2:
+            raise refusal("jobs", job, "a mapping of requests by key, or a list of (key, request)")
+        key, request = job
         _check_key(key)
         if key in seen:
             raise RequestError(f"key: {key!r} comes twice; each job needs its own")

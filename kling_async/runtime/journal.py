@@ -121,7 +121,12 @@ class Journal:
             await self.close()
             raise
 
+    def _check_folder(self) -> None:
+        if not self.path.parent.is_dir():
+            raise JournalError(f"there is no folder {self.path.parent} for {self.path.name}")
+
     def _open(self) -> None:
+        self._check_folder()
         if not self.path.exists():
             self._make()
         cut = self._is_cut()
@@ -194,7 +199,7 @@ class Journal:
     async def _on_thread(self, work: Callable[[], _T]) -> _T:
         """The work's result. A cancelled caller leaves at once; the work is carried through all the same."""
         if self._thread is None:
-            raise JournalError(f"{self.path} is closed")
+            raise JournalError(f"{self.path} is closed; use the batch by `async with`")
         under_way = asyncio.get_running_loop().run_in_executor(self._thread, work)
         try:
             return await asyncio.shield(under_way)
@@ -254,6 +259,7 @@ class Journal:
         if self._thread is not None:
             return await self._on_thread(lambda: [self._known(*job) for job in wanted])
         if not self.path.exists():
+            self._check_folder()
             return [None] * len(wanted)
         await self.open()
         try:

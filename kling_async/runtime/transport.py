@@ -48,6 +48,7 @@ class Transport:
         draw: random numbers from 0 to 1, for jitter.
         hook: told of what happens, by whoever it happens to; `None`: nobody wants to know.
         tracing: told of each request; likewise.
+        loop: the only event loop to be used from, `None` for any: a simulator that runs in it could answer no other.
     """
 
     base_url: str
@@ -58,6 +59,7 @@ class Transport:
     draw: Callable[[], float]
     hook: Hook | None = None
     tracing: Tracing | None = None
+    loop: asyncio.AbstractEventLoop | None = attrs.field(default=None, init=False)
     _pace: Pace = attrs.field(init=False)
     _costs: Spacing = attrs.field(factory=lambda: Spacing(1 / COSTS_MAX_REQUESTS_PER_SECOND), init=False)
     _line: asyncio.Lock = attrs.field(factory=asyncio.Lock, init=False)
@@ -165,6 +167,8 @@ class Transport:
     def _share(self, purpose: Purpose) -> Share:
         if not self.base_url:
             raise ConfigurationError("the simulator is not running: use `async with KlingClient.simulated() as kling`")
+        if self.loop is not None and self.loop is not asyncio.get_running_loop():
+            raise ConfigurationError("this client and its simulator were entered in another event loop; enter it here")
         return self._pool.share(purpose)
 
     async def _exchange(self, call: Call, share: Share, deadline: float | None, *, resend: int = 0) -> Envelope:

@@ -7,6 +7,7 @@ import base64
 import heapq
 import hmac
 import logging
+import secrets
 from contextlib import suppress
 from hashlib import sha256
 from ipaddress import ip_address
@@ -250,8 +251,10 @@ class Sender:
         self._number += 1
         return Post(due, self._number, url, self._new_id(), record, self._delivery.shape, kind)
 
-    def _new_id(self) -> str:
-        return str(self._random.randrange(10**9, 10**10))
+    @staticmethod
+    def _new_id() -> str:
+        # By no seed: who keeps the ids that it has seen must not take those of another run for repetitions.
+        return str(10**9 + secrets.randbelow(9 * 10**9))
 
     # Sending.
 

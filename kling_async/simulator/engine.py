@@ -46,6 +46,8 @@ if TYPE_CHECKING:
 ACCESS_KEY: Final = "simulated-access-key"
 SECRET_KEY: Final = "simulated-secret-key-of-at-least-32-characters"  # noqa: S105 -- opens nothing but this
 API_KEY: Final = "simulated-api-key"
+WEBHOOK_SECRET: Final = "whsec_c2ltdWxhdGVkLXdlYmhvb2stc2VjcmV0LW9mLTMyLWI="  # noqa: S105 -- likewise
+"""For simulators that sign; none does so unasked."""
 
 # The specification's own example extends this one, so that it can be pasted as it stands.
 EXAMPLE_SOURCE: Final = "original-video-id"

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Final, Self
 from aiohttp import hdrs, web
 
 from kling_async.simulator.callbacks import Delivery, Sender
-from kling_async.simulator.engine import ACCESS_KEY, API_KEY, SECRET_KEY, Engine
+from kling_async.simulator.engine import ACCESS_KEY, API_KEY, SECRET_KEY, WEBHOOK_SECRET, Engine
 from kling_async.simulator.virtual import wall
 from kling_async.simulator.wire import BAD_REQUEST, INTERNAL, MAX_BODY_BYTES, STATUS_OF, Ending
 
@@ -64,6 +64,7 @@ class Simulator:
     access_key = ACCESS_KEY
     secret_key = SECRET_KEY
     api_key = API_KEY
+    webhook_secret = WEBHOOK_SECRET  # for those that shall sign
 
     def __init__(
         self,
