@@ -195,8 +195,13 @@ async def test_what_a_run_would_do_and_what_it_cost_are_told(
     simulator.fail_next(message="no luck")
     async with PostgresBatch(url) as batch, PostgresBatch(url, retry_failed=True) as anew:
         assert [forecast.does for forecast in await batch.dry_run(ABC)] == ["create", "create", "create"]
+        run = batch.run(ABC)
+        first = asyncio.ensure_future(anext(run))
+        await until(lambda: planned(batch, ABC))
+        assert [forecast.does for forecast in await batch.dry_run(ABC)] == ["create", "create", "create"]
         async with working(url, kling, limit=1):
-            async for _ in batch.run(ABC):
+            await first
+            async for _ in run:
                 pass
         assert batch.units == units_of(
             outcome.task for outcome in [o async for o in anew.outcomes(ABC)] if outcome.task

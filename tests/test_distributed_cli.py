@@ -172,6 +172,19 @@ def test_wrong_usage_is_2(arguments: list[str], message: str, capsys: pytest.Cap
     assert message in capsys.readouterr().err
 
 
+def test_what_workers_would_do_is_told(database: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["batch", "jobs.jsonl", "--postgres", database, "--dry-run"]) == 0
+    assert capsys.readouterr().out.count("\tcreate\t") == 3
+
+
+def test_worker_of_the_live_service_has_nothing_to_warn_of(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("KLING_API_KEY", "k" * 20)
+    assert run(["worker", "--postgres", "postgresql://127.0.0.1:1/none", "--limit", "3"]) == 11
+    assert "Simulator" not in capsys.readouterr().err
+
+
 def test_folder_for_films_is_made(capsys: pytest.CaptureFixture[str]) -> None:
     assert run(["worker", "--postgres", "mysql:///db", "--out", "some/films"]) == 3
     assert Path("some/films").is_dir()

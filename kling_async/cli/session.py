@@ -124,7 +124,7 @@ _ADVICE: Mapping[type[KlingError], str] = {
     CreateUncertain: "Never create it again under another id: with the same one, nothing is made twice.",
     NoVideo: "Wait for it: `kling-async wait`; if it has ended, `kling-async show --json` tells what the vendor sent.",
     TaskFailed: "Read the vendor's reason; `extend`, or --retry-failed (`batch`, `chain`), makes (and pays) it anew.",
-    JournalError: "Look at the file that the message names; another one (--journal) begins afresh, and pays again.",
+    JournalError: "Look at the file or database that the message names; another one begins afresh, and pays again.",
     MalformedResponse: "Check that --base-url or KLING_BASE_URL names the vendor's API; a gateway may be in trouble.",
     DownloadError: "See to the cause, then `kling-async download` goes on where it can; films are kept for 30 days.",
 }
