@@ -42,11 +42,17 @@ def _is_target(fault: Fault, attribute: Attribute[str | None], value: str | None
         raise ValueError(f"on={value!r}: expected one of {', '.join((*NAMES, QUERY))}, or 'METHOD /path'")
 
 
+def _is_count(fault: Fault, attribute: Attribute[int | None], value: int | None) -> None:
+    del fault
+    if value is not None and value < 1:
+        raise ValueError(f"{attribute.name}={value!r}: expected 1 or more, or None for all until it is cleared")
+
+
 @frozen(kw_only=True)
 class Fault:
     """One thing that goes wrong. Made by the class methods; `after` says that the call was carried out first."""
 
-    times: int | None = 1
+    times: int | None = field(default=1, validator=_is_count)
     on: str | None = field(default=None, validator=_is_target)
     family: str | None = None
     delay: float = 0.0
