@@ -10,7 +10,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 from yarl import URL
 
-from kling_async.rules.addresses import Place, Refused, is_public, place_of, redirected, vetted
+from kling_async.rules.addresses import Place, Refused, is_here, is_public, place_of, redirected, vetted
 
 HOME = "http://127.0.0.1:8765"
 AT_HOME = Place("http", "127.0.0.1", 8765)
@@ -219,3 +219,18 @@ def test_reasons_show_no_url() -> None:
 
 def test_hypothesis_is_about_addresses() -> None:
     assert ip_address("8.8.8.8").is_global  # the control of the oracle
+
+
+@pytest.mark.parametrize(
+    ("url", "is_one"),
+    [
+        ("http://127.0.0.1:8765", True),
+        ("http://localhost:8765", True),
+        ("http://[::1]:8765", True),
+        ("https://api-singapore.klingai.com", False),
+        ("http://10.0.0.1", False),
+        ("", False),
+    ],
+)
+def test_what_leads_to_this_machine(url: str, is_one: bool) -> None:
+    assert is_here(url) == is_one

@@ -92,9 +92,9 @@ def states(path: Path) -> list[str]:
     return [state for (state,) in ask(path, "SELECT state FROM jobs ORDER BY place")]
 
 
-def planned(key: str) -> list[tuple[str, str, str]]:
+def planned(key: str, simulator: Simulator) -> list[tuple[str, str, str]]:
     """What a batch puts into its journal first."""
-    return [(key, VIDEO_EXTEND_PATH, noted(jobs(key)[key]))]
+    return [(key, simulator.url + VIDEO_EXTEND_PATH, noted(jobs(key)[key]))]
 
 
 def leases(path: Path) -> int:
@@ -248,7 +248,7 @@ async def test_row_43_intent_without_an_answer_is_asked_for(
 
 async def test_row_43_intent_that_never_left_is_sent(kling: KlingClient, simulator: Simulator, path: Path) -> None:
     async with kling.batch(path) as batch:
-        await batch._journal.plan(planned("a"))
+        await batch._journal.plan(planned("a", simulator))
     ask(path, "UPDATE jobs SET state = 'intent'")
     assert (await run(kling, path, jobs("a")))["a"].ok
     assert len(simulator.accepted) == 1
@@ -471,7 +471,7 @@ async def test_row_58_intent_in_doubt_that_cannot_be_noted_stops_the_batch_too(
     kling: KlingClient, simulator: Simulator, path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async with kling.batch(path) as batch:
-        await batch._journal.plan(planned("a"))
+        await batch._journal.plan(planned("a", simulator))
     ask(path, "UPDATE jobs SET state = 'intent'")
     broken_at(monkeypatch, "intent")
     with pytest.raises(JournalError) as caught:
@@ -575,7 +575,7 @@ async def test_row_17_who_comes_after_the_refusal_does_not_send(
     kling: KlingClient, simulator: Simulator, path: Path
 ) -> None:
     async with kling.batch(path) as batch:
-        await batch._journal.plan(planned("b"))
+        await batch._journal.plan(planned("b", simulator))
     ask(path, f"UPDATE jobs SET owner = 'elsewhere:1:x', leased_until = {wall() + 5}")  # noqa: S608
     simulator.script(Fault.code(1102, on="create"))
     outcomes = await run(kling, path, jobs("a", "b"))
@@ -973,3 +973,25 @@ async def test_wrong_credentials_are_asked_with_once(simulator: Simulator, path:
 async def test_what_is_no_pair_of_key_and_request_is_refused(kling: KlingClient, path: Path, given: Any) -> None:
     with pytest.raises(RequestError, match=r"jobs: .*must be a mapping of requests by key"):
         kling.batch(path).run(given)
+
+
+async def test_what_a_simulator_made_is_not_taken_for_done_elsewhere(
+    kling: KlingClient, simulator: Simulator, path: Path
+) -> None:
+    await run(kling, path)
+    async with Simulator(clock=wall) as elsewhere, another(elsewhere) as other:
+        with pytest.raises(JournalError, match=f"job 'a' was begun at {simulator.url[7:]}; name another file"):
+            await run(other, path)
+        live = KlingClient(ApiKey("an-api-key"))
+        with pytest.raises(JournalError, match="was begun at 127"):
+            await live.batch(path).dry_run(ABC)
+        assert elsewhere.accepted == []
+
+
+async def test_what_the_vendor_made_is_not_taken_for_done_at_a_simulator(kling: KlingClient, path: Path) -> None:
+    journal = journal_module.Journal(path, wall)
+    await journal.open()
+    await journal.plan([("a", VIDEO_EXTEND_PATH, noted(ABC["a"]))])
+    await journal.close()
+    with pytest.raises(JournalError, match="job 'a' was begun at the vendor's"):
+        await run(kling, path)

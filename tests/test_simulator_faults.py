@@ -284,5 +284,5 @@ def test_what_is_no_fault_is_refused_at_once(desk: Desk, wrong: object) -> None:
 
 @pytest.mark.parametrize("times", [0, -1])
 def test_a_fault_that_never_strikes_is_refused(times: int) -> None:
-    with pytest.raises(ValueError, match="times=.*: expected 1 or more"):
+    with pytest.raises(ValueError, match=r"times=.*: expected 1 or more"):
         Fault.code(1303, times=times)

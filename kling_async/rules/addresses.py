@@ -84,6 +84,15 @@ def is_public(address: str) -> bool:
     return _is_public_4(found) if isinstance(found, IPv4Address) else _is_public_6(found)
 
 
+def is_here(url: str) -> bool:
+    """Whether a URL leads to this machine by its own word, as a simulator's does."""
+    host = urlsplit(url).hostname or ""
+    try:
+        return host == "localhost" or ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
 def _is_public_4(address: IPv4Address) -> bool:
     return not any(address in network for network in _NOT_PUBLIC_4)
 

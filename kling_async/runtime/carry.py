@@ -15,6 +15,7 @@ from kling_async.checks import refusal, seconds
 from kling_async.errors import APIError, JournalError, KlingError, RequestError
 from kling_async.models import Task, TaskFailed, TaskStatus, WaitTimeout
 from kling_async.requests import OmniVideoRequest, VideoExtendRequest
+from kling_async.rules.addresses import is_here
 from kling_async.rules.forecast import Forecast, doing
 from kling_async.rules.names import file_name
 from kling_async.rules.wire import journalled_request, journalled_task, read_journalled_task
@@ -150,8 +151,13 @@ class Carrier:
         return self.kinds[type(request).__name__]
 
     def noted(self, key: str, request: Request) -> tuple[str, str, str]:
-        """The job as a journal takes it: key, path and request."""
-        return key, self.kind(request).submitter.path, noted(request)
+        """The job as a journal takes it: key, path and request.
+
+        What a simulator made is neither at the vendor's nor at another one's: its address is a part of the path.
+        """
+        submitter = self.kind(request).submitter
+        url = submitter.transport.base_url
+        return key, f"{url if is_here(url) else ''}{submitter.path}", noted(request)
 
     def foreseen(self, key: str, request: Request, entry: Entry | None, *, retry_failed: bool) -> Forecast:
         """What carrying the job would do now; without an entry, no journal knows it."""

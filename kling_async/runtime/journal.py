@@ -16,6 +16,7 @@ from contextlib import closing, suppress
 from hashlib import sha256
 from pathlib import Path
 from typing import TypeVar
+from urllib.parse import urlsplit
 
 import attrs
 
@@ -241,6 +242,10 @@ class Journal:
         return self._same(self._entry(key), path, request)
 
     def _same(self, entry: Entry, path: str, request: str) -> Entry:
+        (begun_at, kind), (here, same_kind) = urlsplit(entry.path)[1:3], urlsplit(path)[1:3]
+        if kind == same_kind and begun_at != here:
+            told = begun_at or "the vendor's"
+            raise JournalError(f"job {entry.key!r} was begun at {told}; name another file for another place")
         if (entry.path, entry.request) != (path, request):
             raise JournalError(
                 f"job {entry.key!r} stands for another request in {self.path}; give this one another key"

@@ -42,9 +42,9 @@ def _is_target(fault: Fault, attribute: Attribute[str | None], value: str | None
         raise ValueError(f"on={value!r}: expected one of {', '.join((*NAMES, QUERY))}, or 'METHOD /path'")
 
 
-def _is_count(fault: Fault, attribute: Attribute[int | None], value: int | None) -> None:
+def _is_count(fault: Fault, attribute: Attribute[int], value: object) -> None:
     del fault
-    if value is not None and value < 1:
+    if isinstance(value, int) and value < 1:
         raise ValueError(f"{attribute.name}={value!r}: expected 1 or more, or None for all until it is cleared")
 
 
