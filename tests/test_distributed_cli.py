@@ -39,6 +39,7 @@ def _environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     for name in ("KLING_ACCESS_KEY", "KLING_SECRET_KEY", "KLING_BASE_URL", "KLING_POSTGRES", "KLING_WEBHOOK_SECRET"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("KLING_API_KEY", Simulator.api_key)
+    monkeypatch.setattr(module, "_LOOK_SECONDS", 0.05)
     monkeypatch.chdir(tmp_path)
     lines = [json.dumps({"key": key, "video_id": request.video_id}) for key, request in JOBS]
     Path("jobs.jsonl").write_text("\n".join(lines), "utf-8")
@@ -213,7 +214,6 @@ def working_at(
 
 @pytest.mark.usefixtures("_impatient")
 async def test_progress_is_told(url: str, simulator: Simulator, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "_LOOK_SECONDS", 0.05)
     states: list[Counter[str]] = []
     outcomes: list[Outcome] = []
     lines: list[str] = []
