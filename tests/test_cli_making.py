@@ -6,6 +6,7 @@ import os
 import re
 import shlex
 import signal
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -13,6 +14,7 @@ from pathlib import Path
 import pytest
 from shell import Shell
 
+from kling_async.cli.options import text_of
 from kling_async.cli.screen import Screen
 from kling_async.simulator import Fault, Simulator
 
@@ -270,3 +272,15 @@ def test_a_long_film_needs_no_step(shell: Shell) -> None:
     said = shell("chain", "original-video-id", "--seconds", "4", "--source-seconds", "5.5")
     assert (said.code, said.out) == (0, [])
     assert said.err[1] == "nothing to do: the film has 5.5 s."
+
+
+def test_who_is_read_from_at_a_terminal_is_told(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    ours, theirs = os.openpty()
+    os.write(ours, b"typed\n\x04")  # Ctrl-D
+    with open(theirs, encoding="utf-8") as terminal:  # noqa: PTH123 - a number, not a path
+        monkeypatch.setattr(sys, "stdin", terminal)
+        assert text_of("-", "JOBS") == "typed\n"
+    os.close(ours)
+    assert "up to Ctrl-D" in capsys.readouterr().err

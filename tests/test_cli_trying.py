@@ -8,7 +8,6 @@ import signal
 import socket
 import subprocess
 import sys
-import time
 from pathlib import Path
 from threading import Timer
 
@@ -24,12 +23,10 @@ def length(film: str) -> float:
 
 
 def test_demo_ends_with_a_film_of_a_minute(shell: Shell) -> None:
-    began = time.monotonic()
     said = shell("demo", "--task-seconds", "0.01", "--out", "film.mp4")
     assert (said.code, 11 <= len(said.out) <= 14) == (0, True)
     assert length("film.mp4") >= 60
     assert said.err[-1] == f"It is in {Path('film.mp4').resolve()}: open it in any player."
-    assert time.monotonic() - began < 12
     assert said.err[0].endswith("built in: no account, no money, no real films.")
 
 

@@ -6,6 +6,7 @@ import json
 import re
 import subprocess
 import sys
+from functools import cache
 from importlib.metadata import Distribution, distribution, packages_distributions, requires
 from pathlib import Path
 
@@ -52,9 +53,12 @@ def plain(name: str) -> str:
     return re.sub(r"[-_.]+", "-", name).lower()
 
 
+distributions = cache(packages_distributions)  # it reads the lists of files of all that is installed
+
+
 def owners(library: str) -> set[str]:
     """The distributions that bring a library along: several share a namespace such as `opentelemetry`."""
-    return {plain(owner) for owner in packages_distributions()[library]}
+    return {plain(owner) for owner in distributions()[library]}
 
 
 def used() -> set[str]:
@@ -106,7 +110,7 @@ def imported(blocked: set[str], rooms: list[str]) -> str:
 
 
 def libraries(extra: str) -> set[str]:
-    return {library for library in packages_distributions() if owners(library) & declared(extra)}
+    return {library for library in distributions() if owners(library) & declared(extra)}
 
 
 @pytest.mark.parametrize("extra", EXTRAS)

@@ -64,9 +64,7 @@ def demo(session: Session, *, out: Target, seconds: int, task_seconds: float) ->
       kling-async demo
       kling-async demo --seconds 20 --task-seconds 2 --out short.mp4
     """  # noqa: D301 - click reads the backspace
-    code = carried(_shown(session, out, seconds, task_seconds))
-    session.screen.note(f"It is in {Path(out.given).resolve()}: open it in any player.")
-    return code
+    return carried(_shown(session, out, seconds, task_seconds))
 
 
 async def _shown(session: Session, out: Target, seconds: int, task_seconds: float) -> int:
@@ -75,4 +73,7 @@ async def _shown(session: Session, out: Target, seconds: int, task_seconds: floa
     async with KlingClient.simulated(simulator, polling=polling) as kling:
         session.screen.note(f"Simulator at {simulator.url}, built in: no account, no money, no real films.")
         chain = kling.video_extend.extend_to(_SOURCE, seconds=seconds, prompts=_PROMPTS)
-        return await walked(session, kling, chain, out, Board(session.screen))
+        code = await walked(session, kling, chain, out, Board(session.screen))
+    film = Path(out.given).resolve()  # noqa: ASYNC240 - nothing else runs by now
+    session.screen.note(f"It is in {film}: open it in any player.")
+    return code
