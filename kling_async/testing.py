@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Literal, Never, ParamSpec, TypeVar, cast
 
 from kling_async.checks import refusal
 from kling_async.rules.signatures import hidden
+from kling_async.simulator.account import WEBHOOK_SECRET
 from kling_async.simulator.callbacks import newer, signed
-from kling_async.simulator.engine import WEBHOOK_SECRET
 from kling_async.simulator.virtual import VirtualLoop, wall
 from kling_async.simulator.wire import dump
 

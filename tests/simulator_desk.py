@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 from hypothesis import strategies as st
 
-from kling_async.simulator.engine import API_KEY, Engine
+from kling_async.simulator.account import API_KEY
+from kling_async.simulator.engine import Engine
 from kling_async.spec import OMNI_VIDEO_PATH, VIDEO_EXTEND_PATH
 
 if TYPE_CHECKING:

@@ -36,7 +36,8 @@ from kling_async import (
     TransportError,
 )
 from kling_async.simulator import Fault, Simulator
-from kling_async.simulator.engine import API_KEY, Engine
+from kling_async.simulator.account import API_KEY
+from kling_async.simulator.engine import Engine
 from kling_async.simulator.wire import JSON, Reply
 from kling_async.testing import VirtualLoop
 

@@ -10,8 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from simulator_desk import EXTEND, START, Desk, message, odd_text, verdict
 
+from kling_async.simulator.account import ACCESS_KEY, API_KEY, SECRET_KEY
 from kling_async.simulator.auth import Keys
-from kling_async.simulator.engine import ACCESS_KEY, API_KEY, SECRET_KEY
 from kling_async.simulator.wire import Refused
 
 HEAD = {"alg": "HS256", "typ": "JWT"}

@@ -13,7 +13,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from simulator_desk import EXTEND, OMNI, SHOT, SOURCE, START, Clock, Desk, data, message, odd_text, verdict
 
-from kling_async.simulator.engine import API_KEY, Engine
+from kling_async.simulator.account import API_KEY
+from kling_async.simulator.engine import Engine
 from kling_async.spec import MODEL_TABLE, MODELS, VENDOR_CODES
 
 if TYPE_CHECKING:

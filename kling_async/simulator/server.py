@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING, Final, Self
 
 from aiohttp import hdrs, web
 
+from kling_async.simulator.account import ACCESS_KEY, API_KEY, SECRET_KEY, WEBHOOK_SECRET
 from kling_async.simulator.callbacks import Delivery, Sender
-from kling_async.simulator.engine import ACCESS_KEY, API_KEY, SECRET_KEY, WEBHOOK_SECRET, Engine
+from kling_async.simulator.engine import Engine
 from kling_async.simulator.virtual import wall
 from kling_async.simulator.wire import BAD_REQUEST, INTERNAL, MAX_BODY_BYTES, STATUS_OF, Ending
 
@@ -23,8 +24,8 @@ if TYPE_CHECKING:
     from random import Random
     from types import TracebackType
 
+    from kling_async.simulator.account import Accepted
     from kling_async.simulator.callbacks import Posted
-    from kling_async.simulator.engine import Accepted
     from kling_async.simulator.faults import Fault
     from kling_async.simulator.ledger import Task
     from kling_async.simulator.wire import Reply
