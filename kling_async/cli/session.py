@@ -22,9 +22,9 @@ from kling_async.errors import CreateUncertain, DownloadError, JournalError, Kli
 from kling_async.events import OnEvent
 from kling_async.models import NoVideo, TaskFailed, WaitTimeout
 from kling_async.policies import SlotPolicy
+from kling_async.rules.addresses import is_here
 from kling_async.runtime.carry import Outcome
 from kling_async.simulator import Simulator
-from kling_async.simulator.callbacks import is_near
 
 PROGRAM = "kling-async"
 
@@ -139,7 +139,7 @@ def whereabouts(url: str, environment: Mapping[str, str]) -> str:
     """Who is talked to, where that is not the live service; else empty."""
     key = environment.get("KLING_API_KEY") or environment.get("KLING_ACCESS_KEY")
     simulated = key in {Simulator.api_key, Simulator.access_key}
-    if is_near(url):
+    if is_here(url):
         if simulated:
             return f"Simulator at {url}: no money, no real films."
         return f"{url} is an address of this machine, not the live service."
